@@ -1,0 +1,293 @@
+"""Facts about invented people: how they are told, asked, answered, denied.
+
+A `Fact` is one kind of `house/wordings/facts/` with a subject and a value; a
+`Grammar` knows the lines of one side of the split (train, dev or final) and makes
+sentences of them. User lines are split; the assistant's own lines are not.
+"""
+
+import random
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from house.values import Values, join_and
+from house.wordings import PLACEHOLDER, WORDINGS_DIR, read_yaml, split
+from house.wordings import side as side_of
+
+USER_FIELDS = {
+    "states", "replies", "near", "asks", "clauses", "indirect", "yesno", "corrections", "list_asks",
+    "fillers", "carriers", "prefixes", "suffixes", "say", "taste_asks", "reject", "accept",
+    "user_opinions", "seen_asks", "before", "thanks",
+}  # fmt: skip
+"""Lists of lines that the user says: these are split into train, dev and final."""
+
+RELATIONS = """sister brother mother father wife husband boyfriend girlfriend roommate boss neighbour colleague daughter
+son cousin uncle aunt grandmother grandfather niece nephew mum dad|best friend|flatmate|old friend""".replace("\n", " ")
+RELATIONS = [word for part in RELATIONS.split("|") for word in ([part] if " " in part else part.split())]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Whom a fact is about; `my` is how the user names them, `your` how the assistant does."""
+
+    my: str = ""
+    your: str = ""
+
+    @property
+    def is_user(self) -> bool:
+        return not self.my
+
+
+USER = Subject()
+
+
+@dataclass
+class Fact:
+    kind: str
+    subject: Subject
+    value: str
+    key: str = ""
+    earlier: list[str] = field(default_factory=list)
+    """Values it had before it was corrected, oldest first."""
+
+
+def fill(template: str, *, lower: bool = False, **slots: str) -> str:
+    """Return the template with its slots filled, "a" before a vowel made "an", and a capital at
+    the start (unless `lower`)."""
+    def slot(match: re.Match[str]) -> str:
+        return slots[match.group(1)]
+
+    text = re.sub(
+        r"\b([Aa]) \{(\w+)\}",
+        lambda match: f"{match[1]}{'n' if slots[match[2]][:1].lower() in 'aeiou' else ''} {slots[match[2]]}",
+        template,
+    )
+    text = PLACEHOLDER.sub(slot, text)
+    if lower:
+        return text.lower()
+    return text[:1].upper() + text[1:] if template.startswith("{") else text
+
+
+def typo(template: str, rng: random.Random) -> str:
+    """Return the template with one slip in one of its longer words, never in a slot."""
+    words = template.split(" ")
+    places = [i for i, word in enumerate(words) if len(word) > 3 and "{" not in word and word.isalpha()]
+    if not places:
+        return template
+    i = rng.choice(places)
+    word, at = words[i], rng.randrange(1, len(words[i]) - 1)
+    words[i] = rng.choice([
+        word[:at] + word[at + 1 :],
+        word[:at] + word[at + 1] + word[at] + word[at + 2 :],
+        word[:at] + word[at] + word[at:],
+    ])  # fmt: skip
+    return " ".join(words)
+
+
+class Grammar:
+    """Makes sentences out of the wordings of one side."""
+
+    def __init__(self, values: Values, *, side: str = "train") -> None:
+        self.values, self.side = values, side
+        folders = {name: _read_folder(WORDINGS_DIR / name) for name in ("facts", "talk", "films")}
+        self.kinds = only_side(folders["facts"], side)
+        self.talk = only_side(folders["talk"], side)
+        self.films = only_side(folders["films"], side)
+        self.wishes: dict[str, list[str]] = {}
+        for item in self.films["wishes"]:
+            self.wishes.setdefault(item["wish"], []).extend(item["say"])
+        for item in of_side(self.talk.pop("attributes"), side, "noun"):
+            self.kinds[f"my:{item['noun']}"] = attribute_kind(item, self.talk["attribute_frames"])
+        for item in of_side(self.talk.pop("activities"), side, "verb"):
+            self.kinds[f"i:{item['verb']}"] = activity_kind(item)
+
+    def part(self, kind: str, subject: Subject) -> dict:
+        """Return the wordings of a kind for a subject."""
+        return self.kinds[kind] if subject.is_user else self.kinds[kind]["other"]
+
+    # -- the user speaks -------------------------------------------------------
+
+    def said(self, template: str, rng: random.Random, fact: Fact | None = None, **slots: str) -> str:
+        """Return a user's line as typed: at times in lower case (the value of `fact` then too),
+        without a final stop, or with a slip."""
+        roll = rng.random()
+        if roll < 0.10:
+            template = typo(template, rng)
+        lower = roll > 0.82
+        if lower or rng.random() < 0.15:
+            template = template.rstrip(".")
+        if fact is not None:
+            if lower:
+                fact.value, fact.key = fact.value.lower(), fact.key.lower()
+            slots = {"v": fact.value, "k": fact.key, "my": fact.subject.my} | slots
+        return fill(template, lower=lower, **slots)
+
+    def statement(self, fact: Fact, rng: random.Random) -> str:
+        line = rng.choice(self.part(fact.kind, fact.subject)["states"])
+        return self.framed(self.said(line, rng, fact), rng)
+
+    def framed(self, text: str, rng: random.Random) -> str:
+        """Put an opener, a closer or a sentence about nothing around a statement, at times."""
+        intros = self.talk["intros"]
+        if rng.random() < 0.15:
+            opener = rng.choice(intros["prefixes"])
+            text = opener + ("" if opener.endswith(" ") else " ") + _soften(text, opener)
+        if rng.random() < 0.12:
+            text = _stopped(text) + " " + rng.choice(intros["suffixes"])
+        if rng.random() < 0.15:
+            filler = rng.choice(self.talk["fillers"])
+            text = _stopped(filler) + " " + text if rng.random() < 0.6 else _stopped(text) + " " + filler
+        return text
+
+    def question(self, fact: Fact, rng: random.Random, *, indirect: float = 0.15) -> str:
+        """Return a question that the fact answers."""
+        part = self.part(fact.kind, fact.subject)
+        slots = {"k": fact.key, "my": fact.subject.my}
+        roll = rng.random()
+        if roll < indirect and part.get("indirect"):
+            return self.said(rng.choice(part["indirect"]), rng, **slots)
+        if roll < indirect + 0.3:
+            clause = fill(rng.choice(part["clauses"]), **slots)
+            carrier = rng.choice(self.talk["carriers"]["carriers"])
+            return self.said(carrier, rng, c=clause)
+        text = self.said(rng.choice(part["asks"]), rng, **slots)
+        carriers = self.talk["carriers"]
+        if rng.random() < 0.12:
+            opener = rng.choice(carriers["prefixes"])
+            text = opener + ("" if opener.endswith(" ") else " ") + _soften(text, opener)
+        elif rng.random() < 0.10:
+            text = _stopped(text) + " " + rng.choice(carriers["suffixes"])
+        return text
+
+    def yes_no(self, fact: Fact, value: str, rng: random.Random) -> str:
+        line = rng.choice(self.part(fact.kind, fact.subject)["yesno"])
+        return self.said(line, rng, v=value, k=fact.key, my=fact.subject.my)
+
+    def correction(self, fact: Fact, rng: random.Random) -> str:
+        """Return a line that replaces `fact.earlier[-1]` by `fact.value`."""
+        if fact.subject.is_user:
+            line = rng.choice(self.kinds[fact.kind]["corrections"])
+        else:
+            line = rng.choice(self.part(fact.kind, fact.subject)["states"])
+            line = rng.choice(["Correction: ", "I was wrong. ", "That has changed. ", "Update: ", "Not any more, "]) + line
+        return self.said(line, rng, fact, old=fact.earlier[-1])
+
+    # -- the assistant speaks --------------------------------------------------
+
+    def answer(self, fact: Fact, rng: random.Random, *, name: str = "answers", value: str = "") -> str:
+        lines = self.part(fact.kind, fact.subject)[name]
+        line = lines[0] if rng.random() < 0.7 else rng.choice(lines)
+        return fill(line, v=value or fact.value, k=fact.key, your=fact.subject.your)
+
+    def acknowledgement(self, fact: Fact, rng: random.Random) -> str:
+        line = rng.choice(self.part(fact.kind, fact.subject)["acks"])
+        return fill(line, v=fact.value, k=fact.key, your=fact.subject.your)
+
+    def topic(self, kind: str, subject: Subject, key: str = "") -> str:
+        return fill(self.part(kind, subject)["topic"], k=key, your=subject.your)
+
+    def unknown(self, kind: str, subject: Subject, rng: random.Random, key: str = "") -> str:
+        """Return what is said about a thing that was never told."""
+        lines = self.talk["unknown"]["answers"]
+        line = lines[0] if rng.random() < 0.7 else rng.choice(lines)
+        return fill(line, t=self.topic(kind, subject, key))
+
+    # -- making facts ----------------------------------------------------------
+
+    def new_fact(self, kind: str, subject: Subject, rng: random.Random) -> Fact:
+        wordings = self.kinds[kind]
+        key = rng.choice(wordings["keys"]) if wordings.get("keys") else ""
+        return Fact(kind, subject, self.values.draw(wordings, rng), key)
+
+    def new_subject(self, rng: random.Random) -> Subject:
+        if rng.random() < 0.25:
+            name = self.values.person_name(rng)
+            if rng.random() < 0.5:
+                return Subject(name, name)
+            role = rng.choice(["friend", "colleague", "cousin", "neighbour"])
+            return Subject(f"my {role} {name}", f"your {role} {name}")
+        relation = rng.choice(RELATIONS)
+        return Subject(f"my {relation}", f"your {relation}")
+
+
+def _read_folder(folder: Path) -> dict:
+    return {path.stem: read_yaml(path) for path in sorted(folder.glob("*.yaml"))}
+
+
+def only_side(data: object, side: str, name: str = "") -> object:
+    """Return the same tree with the user's lists cut to one side of the split. A list with no
+    line on that side is kept whole: it must be said somehow."""
+    if isinstance(data, dict):
+        return {key: only_side(value, side, key) for key, value in data.items()}
+    if isinstance(data, list) and name in USER_FIELDS and all(isinstance(x, str) for x in data):
+        return split(data, side) or data
+    if isinstance(data, list):
+        return [only_side(item, side, name) for item in data]
+    return data
+
+
+def of_side(items: list[dict], side: str, field: str) -> list[dict]:
+    """Return the open kinds of one side: those of dev and final are kinds no training text has."""
+    return [item for item in items if side_of(item[field]) == side]
+
+
+def attribute_kind(item: dict, frames: dict) -> dict:
+    """Return "my gym is …" as a kind of fact."""
+    def named(data: object) -> object:
+        if isinstance(data, dict):
+            return {key: named(value) for key, value in data.items()}
+        if isinstance(data, list):
+            return [named(line) for line in data]
+        return data.replace("{n}", item["noun"])
+
+    kind = named(frames)
+    noun = item["noun"]
+    kind["other"]["topic"] = f"the {noun} of {{your}}"
+    return kind | {
+        "group": "life", "topic": f"your {noun}", "values": item["values"], "indirect": [],
+        "elicit": [f"And your {noun}?", f"What is your {noun}?"], "replies": ["{v}", "It's {v}.", "That's {v}."],
+    }  # fmt: skip
+
+
+def activity_kind(item: dict) -> dict:
+    """Return "I collect …" as a kind of fact."""
+    told = item["told"].rstrip(".")
+    rest = told.removeprefix("You ").replace("{v}", "").replace("  ", " ").strip()
+    state = item["state"].rstrip(".")
+    question = item["ask"].rstrip("?")
+    mine = state.replace("{v}", "").replace("  ", " ").strip()
+    return {
+        "group": "life", "topic": f"what you {rest}" if told.startswith("You ") and not told.startswith("You're") else "that",
+        "values": item["values"], "indirect": [],
+        "states": [item["state"], *item["other_ways"]], "asks": [item["ask"], *item["other_asks"]],
+        "clauses": [f"what {mine}"] if state.startswith("I ") else [f"the answer to this: {question}"],
+        "yesno": [f"Is it true that {state[0] + state[1:]}?", f"Did I say {state}?", f"{state}, right?"],
+        "answers": [item["told"]], "yes": [f"Yes, {_lower_you(told)}."], "no": [f"No, {_lower_you(told)}."],
+        "near": ["Somebody was talking about {v} today.", "What do you think of {v}?"],
+        "acks": ["Noted, {v}.", "Good to know.", "I'll remember that.", "{v}, got it."],
+        "corrections": [f"Correction: {state} now.", f"Actually not {{old}}. {state}.", f"That has changed, {state} these days."],
+        "elicit": [], "replies": [],
+    }  # fmt: skip
+
+
+def _lower_you(told: str) -> str:
+    return told[0].lower() + told[1:] if told.startswith("You") else told
+
+
+def _soften(text: str, opener: str) -> str:
+    """Lower the first letter after an opener that does not end a sentence, except of "I" and names."""
+    first = text.split(" ")[0]
+    is_plain = first.isalpha() and first not in {"I"} and len(text) > 1 and text[1:2].islower()
+    common = {"my", "the", "what", "where", "which", "who", "how", "do", "does", "did", "is", "am", "are", "have", "can",
+              "could", "when", "in", "on", "a", "for", "there", "name", "tell", "if", "we", "so", "at", "our", "been"}
+    if not opener.rstrip().endswith((".", "!", "?")) and is_plain and first.lower() in common:
+        return text[0].lower() + text[1:]
+    return text
+
+
+def _stopped(text: str) -> str:
+    return text if text.endswith((".", "!", "?", "…")) else text + "."
+
+
+def listed(facts: list[Fact]) -> str:
+    return join_and([fact.value for fact in facts])

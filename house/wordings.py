@@ -1,0 +1,147 @@
+"""The hand-written lines everything else is expanded from: load, check, split.
+
+`python -m house.wordings FILE…` checks files and prints one line for each
+fault; the format is described in `house/wordings/README.md`.
+
+A line belongs to *train*, *dev* or *final* by its own hash, so a line keeps its
+side when others are added, and the same line is never on two sides.
+"""
+
+import hashlib
+import re
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+import yaml
+
+WORDINGS_DIR = Path(__file__).parent / "wordings"
+
+PLACEHOLDER = re.compile(r"\{(\w+)\}")
+
+LEAST = {
+    "states": 24, "elicit": 4, "replies": 5, "near": 4, "acks": 6, "asks": 30, "clauses": 5,
+    "indirect": 6, "yesno": 6, "answers": 3, "yes": 2, "no": 2, "corrections": 8,
+}  # fmt: skip
+"""The least number of lines of each list of a kind of fact."""
+
+LEAST_OTHER = {
+    "states": 12, "asks": 16, "clauses": 3, "yesno": 3, "answers": 2, "yes": 1, "no": 1, "acks": 4,
+}  # fmt: skip
+"""The same for the part about somebody else."""
+
+NEEDS_VALUE = {"states", "replies", "near", "yesno", "answers", "yes", "no", "corrections", "list_answers"}
+FORBIDS_VALUE = {"elicit", "asks", "clauses", "indirect", "list_asks"}
+PRONOUNS = re.compile(r"\b(he|she|they|his|her|hers|their|him|them)\b", re.IGNORECASE)
+
+
+def normalise(line: str) -> str:
+    """Return `line` in lower case, words only, one space between: two lines that
+    differ in case or punctuation alone are the same line."""
+    return " ".join(re.findall(r"[\w{}]+", line.lower()))
+
+
+def side(line: str) -> str:
+    """Return "train", "dev" or "final": 80, 10 and 10 % by the hash of the normalised line."""
+    digest = hashlib.sha256(normalise(line).encode()).digest()
+    bucket = int.from_bytes(digest[:4], "big") % 10
+    return {0: "dev", 1: "final"}.get(bucket, "train")
+
+
+def split(lines: Iterable[str], wanted: str) -> list[str]:
+    """Return the lines on the side `wanted`; all of them if the side is empty and `wanted` is
+    "train" (a list too short to be split must still be trained)."""
+    lines = list(lines)
+    chosen = [line for line in lines if side(line) == wanted]
+    return chosen or (lines if wanted == "train" else [])
+
+
+def check_list(name: str, lines: object, least: int, allowed: set[str], keys: bool) -> list[str]:
+    """Return the faults of one list of a kind."""
+    if not isinstance(lines, list):
+        return [f"{name}: must be a list"]
+    faults = [] if len(lines) >= least else [f"{name}: {len(lines)} lines, at least {least} wanted"]
+    seen: dict[str, str] = {}
+    field = name.split(".")[-1]
+    for line in lines:
+        if not isinstance(line, str):
+            faults.append(f"{name}: {line!r} is not text; put it in quotes")
+            continue
+        found = PLACEHOLDER.findall(line)
+        if normalise(line) in seen:
+            faults.append(f"{name}: {line!r} repeats {seen[normalise(line)]!r}")
+        seen[normalise(line)] = line
+        if unknown := set(found) - allowed:
+            faults.append(f"{name}: {line!r} has unknown or misplaced {sorted(unknown)}")
+        if len(found) != len(set(found)):
+            faults.append(f"{name}: {line!r} uses a placeholder twice")
+        if field in NEEDS_VALUE and "v" not in found:
+            faults.append(f"{name}: {line!r} lacks {{v}}")
+        if field in FORBIDS_VALUE and "v" in found:
+            faults.append(f"{name}: {line!r} must not give {{v}} away")
+        if keys and field in {"asks", "yesno", "clauses", "indirect"} and "k" not in found:
+            faults.append(f"{name}: {line!r} lacks {{k}}, which a question must name")
+        if name.startswith("other."):
+            who = "my" if field in {"states", "asks", "clauses", "yesno"} else "your"
+            if who not in found and field not in {"acks"}:
+                faults.append(f"{name}: {line!r} lacks {{{who}}}")
+            if PRONOUNS.search(PLACEHOLDER.sub("", line)):
+                faults.append(f"{name}: {line!r} uses a pronoun for the other person")
+    return faults
+
+
+def check_kind(kind: dict) -> list[str]:
+    """Return the faults of a kind of fact, none if it can be used."""
+    faults = []
+    for field in ("group", "topic"):
+        if not isinstance(kind.get(field), str):
+            faults.append(f"{field}: missing")
+    if "value" not in kind and len(kind.get("values") or []) < 30:
+        faults.append("values: at least 30 wanted, or value: the name of a generator")
+    if any(not isinstance(value, str) for value in kind.get("values") or []):
+        faults.append("values: every value must be text; put it in quotes")
+    known = {*LEAST, "group", "topic", "value", "values", "made_up", "keys", "many",
+             "list_asks", "list_answers", "other"}  # fmt: skip
+    if unknown := set(kind) - known:
+        faults.append(f"unknown fields {sorted(unknown)}")
+    keys = bool(kind.get("keys"))
+    slots = {"v", "k"} if keys else {"v"}
+    for field, least in LEAST.items():
+        allowed = slots | ({"old"} if field == "corrections" else set())
+        faults += check_list(field, kind.get(field), least, allowed, keys)
+    if kind.get("many") == "true":
+        faults += check_list("list_asks", kind.get("list_asks"), 6, slots, False)
+        faults += check_list("list_answers", kind.get("list_answers"), 2, slots, False)
+    if other := kind.get("other"):
+        if "{your}" not in other.get("topic", ""):
+            faults.append("other.topic: must name {your}")
+        for field, least in LEAST_OTHER.items():
+            allowed = slots | {"my" if field in {"states", "asks", "clauses", "yesno"} else "your"}
+            faults += check_list(f"other.{field}", other.get(field), least, allowed, keys)
+    return faults
+
+
+def read_yaml(path: Path) -> dict:
+    """Return a YAML file with every scalar as the text that stands there: `no` is "no"."""
+    return yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.BaseLoader)  # noqa: S506 - BaseLoader builds text only
+
+
+def load_kinds(folder: Path = WORDINGS_DIR / "facts") -> dict[str, dict]:
+    """Return every kind of fact by name, in the order of the names."""
+    return {path.stem: read_yaml(path) for path in sorted(folder.glob("*.yaml"))}
+
+
+def main(paths: list[str]) -> int:
+    num_faults = 0
+    for path in map(Path, paths):
+        try:
+            faults = check_kind(read_yaml(path))
+        except (yaml.YAMLError, AttributeError) as error:
+            faults = [f"cannot be read: {error}"]
+        num_faults += len(faults)
+        print(f"{path}: {len(faults)} faults", *faults, sep="\n  ")
+    return int(num_faults > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
