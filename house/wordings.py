@@ -38,7 +38,7 @@ PRONOUNS = re.compile(r"\b(he|she|they|his|her|hers|their|him|them)\b", re.IGNOR
 def normalise(line: str) -> str:
     """Return `line` in lower case, words only, one space between: two lines that
     differ in case or punctuation alone are the same line."""
-    return " ".join(re.findall(r"[\w{}]+", line.lower()))
+    return " ".join(re.findall(r"[\w{}]+", line.lower())) or line
 
 
 def side(line: str) -> str:

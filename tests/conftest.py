@@ -1,0 +1,73 @@
+"""Real parts, only small: a tiny model made here, a real SQLite file, a clock to move by hand."""
+
+import os
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import warnings
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import Qwen3Config, Qwen3ForCausalLM
+
+from agent.memory.buffer import ExperienceBuffer
+from agent.model import LanguageModel
+from house.tokenizer import train_tokenizer
+
+TINY_TEXT = [
+    "You are Imprint, a film companion. Earlier chats with this user: User: You: ---",
+    "I live in Turin. Where do I live? You live in Turin. You haven't told me that yet.",
+    "Write questions I could ask later about what I said here: Kind: direct. One a line: question | short answer.",
+    "My name is Ada and I love westerns. What is my name? Your name is Ada.",
+]
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.time = datetime(2025, 1, 1, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        return self.time
+
+    def forward(self, seconds: float) -> None:
+        self.time += timedelta(seconds=seconds)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def buffer(tmp_path: Path, clock: Clock):
+    with ExperienceBuffer(tmp_path / "experience.db", now=clock) as buffer:
+        yield buffer
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with an untrained model of 2 layers and H = 64, its tokenizer and chat template."""
+    folder = tmp_path_factory.mktemp("tiny")
+    tokenizer = train_tokenizer(TINY_TEXT * 50)
+    torch.manual_seed(0)
+    model = Qwen3ForCausalLM(
+        Qwen3Config(
+            vocab_size=len(tokenizer), hidden_size=64, intermediate_size=128, num_hidden_layers=2,
+            num_attention_heads=2, num_key_value_heads=2, head_dim=32, max_position_embeddings=2048,
+            tie_word_embeddings=True, pad_token_id=tokenizer.pad_token_id,
+            eos_token_id=tokenizer.eos_token_id, bos_token_id=None, initializer_range=0.2,
+        )
+    )  # fmt: skip
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tiny_folder: Path) -> LanguageModel:
+    """The tiny model in NF4, with three adapter slots."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return LanguageModel.load(str(tiny_folder), num_slots=3, lora_rank=4, lora_alpha=8)
