@@ -24,7 +24,7 @@ SAYS_SEEN = {"seen_film", "last_film", "favourite_film", "hated_film", "comfort_
              "sad_film", "scary_film", "film_opinion", "film_rating"}  # fmt: skip
 """Kinds of fact that imply that the film was seen."""
 
-LIKES_FILM = {"favourite_film", "comfort_film"}
+NAMES_SOMEBODY = {"partner", "flatmate", "best_friend", "child"}
 
 
 class World:
@@ -147,8 +147,12 @@ class World:
         near = {
             "home": {"neighbourhood"}, "neighbourhood": {"home"}, "flatmate": {"best_friend"},
             "watchlist": {"seen_film"}, "languages": {"learning", "nationality"}, "studies": {"job"},
-            "film_opinion": {"film_rating"}, "film_rating": {"film_opinion"},
+            "film_opinion": {"film_rating"}, "film_rating": {"film_opinion"}, "hobby": {"sport"}, "sport": {"hobby"},
         }.get(kind, set())  # fmt: skip
+        if kind == "name" and not subject.is_user and any(fact.kind in NAMES_SOMEBODY for fact in self.facts):
+            return True  # "my husband is called" may be the partner
+        if kind in NAMES_SOMEBODY and any(fact.kind == "name" and not fact.subject.is_user for fact in self.facts):
+            return True
         return any(fact.kind in near and fact.subject == subject for fact in self.facts)
 
     def ask_summary(self) -> Turn:

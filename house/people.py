@@ -21,9 +21,8 @@ USER_FIELDS = {
 }  # fmt: skip
 """Lists of lines that the user says: these are split into train, dev and final."""
 
-RELATIONS = """sister brother mother father wife husband boyfriend girlfriend roommate boss neighbour colleague daughter
-son cousin uncle aunt grandmother grandfather niece nephew mum dad|best friend|flatmate|old friend""".replace("\n", " ")
-RELATIONS = [word for part in RELATIONS.split("|") for word in ([part] if " " in part else part.split())]
+RELATIONS = """sister;brother;mother;father;wife;husband;boyfriend;girlfriend;roommate;boss;neighbour;colleague;daughter;son;
+cousin;uncle;aunt;grandmother;grandfather;niece;nephew;mum;dad;best friend;flatmate;old friend""".replace("\n", "").split(";")
 
 
 @dataclass(frozen=True)
@@ -98,7 +97,7 @@ class Grammar:
             self.wishes.setdefault(item["wish"], []).extend(item["say"])
         for item in of_side(self.talk.pop("attributes"), side, "noun"):
             self.kinds[f"my:{item['noun']}"] = attribute_kind(item, self.talk["attribute_frames"])
-        for item in of_side(self.talk.pop("activities"), side, "verb"):
+        for item in of_side(self.talk.pop("activities", []), side, "verb"):
             self.kinds[f"i:{item['verb']}"] = activity_kind(item)
 
     def part(self, kind: str, subject: Subject) -> dict:
@@ -111,9 +110,9 @@ class Grammar:
         """Return a user's line as typed: at times in lower case (the value of `fact` then too),
         without a final stop, or with a slip."""
         roll = rng.random()
-        if roll < 0.10:
+        if roll < 0.06:
             template = typo(template, rng)
-        lower = roll > 0.82
+        lower = roll > 0.86
         if lower or rng.random() < 0.15:
             template = template.rstrip(".")
         if fact is not None:

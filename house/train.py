@@ -33,14 +33,14 @@ logger = logging.getLogger(__name__)
 BATCH_TOKENS = 6144
 """B · T of every batch. Chosen: few enough for many steps in an hour of CPU."""
 
-ROW_TOKENS = (256, 512, 1024)
-"""T of the three sorts of batch."""
+ROW_TOKENS = (512, 1024)
+"""T of the two sorts of batch."""
 
 SHARD_DOCUMENTS = 600
 """Documents made at a time; batches do not cross shards."""
 
 
-def new_model(tokenizer: PreTrainedTokenizerFast, *, layers: int = 8, width: int = 256, hidden: int = 800) -> Qwen3ForCausalLM:
+def new_model(tokenizer: PreTrainedTokenizerFast, *, layers: int = 6, width: int = 320, hidden: int = 960) -> Qwen3ForCausalLM:
     """Return an untrained model: Qwen3 blocks, tied embeddings, heads of 64."""
     return Qwen3ForCausalLM(
         Qwen3Config(
@@ -63,7 +63,7 @@ def new_model(tokenizer: PreTrainedTokenizerFast, *, layers: int = 8, width: int
 
 @dataclass
 class Batch:
-    """One step's tensors, of one of three fixed shapes."""
+    """One step's tensors, of one of two fixed shapes."""
 
     ids: Tensor
     """(B, T) token ids."""
@@ -81,9 +81,7 @@ def make_batches(rows: list[tuple[list[int], list[bool]]], pad: int, rng: random
     """Pack documents into rows of the shortest T that holds them, first fit, and rows into batches."""
     batches = []
     for shortest, longest in zip((0, *ROW_TOKENS), ROW_TOKENS, strict=False):
-        fitting = [row for row in rows if shortest // 2 < len(row[0]) <= longest // 2]
-        if longest == ROW_TOKENS[-1]:
-            fitting = [row for row in rows if shortest // 2 < len(row[0]) <= longest]
+        fitting = [row for row in rows if shortest < len(row[0]) <= longest]
         fitting.sort(key=lambda row: -len(row[0]))
         packed: list[list[tuple[list[int], list[bool]]]] = []
         room: list[int] = []

@@ -1,0 +1,89 @@
+"""python -m house: make the house model.
+
+    python -m house text --number 3          read some training documents
+    python -m house tokenizer RUN            train the tokenizer of a run
+    python -m house train RUN --tokens 20e6  train, or go on training
+    python -m house export RUN               write house/weights from a run
+    python -m house exam                     what the exported model can do
+"""
+
+import logging
+import random
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from agent.catalogue import Catalogue
+from house.documents import Writer
+from house.people import Grammar
+from house.values import Values
+
+app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, rich_markup_mode=None)
+
+Run = Annotated[Path, typer.Argument(help="folder of the run, for example house/runs/first")]
+
+
+def new_writer(side: str = "train", *, novel: bool = False) -> Writer:
+    catalogue = Catalogue.load()
+    films = [
+        {"title": film.title, "directors": film.directors, "actors": film.actors} for film in catalogue.films
+    ]
+    return Writer(Grammar(Values(films, novel=novel), side=side), catalogue.films)
+
+
+@app.command()
+def text(number: int = 3, seed: int = 0, side: str = "train", level: float = 1.0) -> None:
+    """Print documents as the model reads them."""
+    writer, rng = new_writer(side), random.Random(seed)
+    for _ in range(number):
+        for message in writer.document(rng, level):
+            typer.echo(f"[{message['role']}] {message['content']}")
+        typer.echo("-" * 80)
+
+
+@app.command()
+def tokenizer(run: Run, documents: int = 40_000, seed: int = 1) -> None:
+    """Train the tokenizer on a sample of the documents."""
+    from house.tokenizer import train_tokenizer
+
+    writer, rng = new_writer(), random.Random(seed)
+    sample = (message["content"] for _ in range(documents) for message in writer.document(rng, rng.random()))
+    train_tokenizer(sample).save_pretrained(run)
+    typer.echo(f"{run}: tokenizer written")
+
+
+@app.command()
+def train(run: Run, tokens: float = 20e6, decay: float = 0.3, seed: int = 0, max_minutes: float = 1e6) -> None:
+    """Train from scratch, or go on from the run's checkpoint; a line of log.jsonl every 50 steps."""
+    from transformers import AutoTokenizer
+
+    from house.train import Training
+
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    training = Training(
+        run, new_writer(), AutoTokenizer.from_pretrained(run), seed=seed, total_tokens=tokens, decay=decay
+    )
+    if (run / "checkpoint.pt").exists():
+        training.resume()
+    training.run(max_seconds=max_minutes * 60)
+
+
+@app.command()
+def export(run: Run, to: Path = Path("house/weights")) -> None:
+    """Write weights in bf16, tokenizer and chat template from a run's checkpoint."""
+    import torch
+    from transformers import AutoTokenizer
+
+    from house.train import new_model
+
+    tokenizer = AutoTokenizer.from_pretrained(run)
+    model = new_model(tokenizer)
+    model.load_state_dict(torch.load(run / "checkpoint.pt", weights_only=True)["model"])
+    model.to(torch.bfloat16).save_pretrained(to, max_shard_size="15MB")
+    tokenizer.save_pretrained(to)
+    typer.echo(f"{to}: {sum(p.numel() for p in model.parameters()) / 1e6:.1f} M parameters")
+
+
+if __name__ == "__main__":
+    app()
