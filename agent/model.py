@@ -319,8 +319,10 @@ class LanguageModel:
         max_new_tokens: int,
         temperature: float = 0.0,
         seed: int = 0,
+        on_token: Callable[[], None] | None = None,
     ) -> list[str]:
-        """Return a reply for each list of messages; greedy at temperature 0."""
+        """Return a reply for each list of messages; greedy at temperature 0. `on_token` is called
+        after every step of the batch; it may block (replies go first) or raise (cancel)."""
         encoded = [self.encode(messages) for messages in batch]
         with _using(slot):
             prefix, cache = self._shared_prefix(encoded)
@@ -331,6 +333,7 @@ class LanguageModel:
                 input_ids=ids, attention_mask=mask, past_key_values=cache, max_new_tokens=max_new_tokens,
                 do_sample=temperature > 0, temperature=temperature or None, top_k=None, top_p=None,
                 pad_token_id=self._pad_id, eos_token_id=self._end_ids,
+                stopping_criteria=StoppingCriteriaList([_Called(on_token)] if on_token else []),
             )  # fmt: skip
         return self.tokenizer.batch_decode(output[:, ids.shape[1] :], skip_special_tokens=True)
 
@@ -448,6 +451,15 @@ class _Stop(StoppingCriteria):
 
     def __call__(self, input_ids: Tensor, scores: Tensor, **_: object) -> Tensor:
         return torch.full((input_ids.shape[0],), self._event.is_set(), device=input_ids.device)
+
+
+class _Called(StoppingCriteria):
+    def __init__(self, function: Callable[[], None]) -> None:
+        self._function = function
+
+    def __call__(self, input_ids: Tensor, scores: Tensor, **_: object) -> Tensor:
+        self._function()
+        return torch.zeros(input_ids.shape[0], dtype=torch.bool, device=input_ids.device)
 
 
 @contextmanager

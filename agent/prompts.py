@@ -38,7 +38,13 @@ FILM_IN_FULL = "{title} ({year}, {genres})"
 
 WOULD_LIKE = "Would I enjoy {film}?"
 
+WOULD_LIKE_STARTS = (("Yes", "Very"), ("Probably", "No", "Rather"))
+"""How replies to `WOULD_LIKE` begin that say yes, and that say no."""
+
 HAVE_SEEN = "Have I seen {title}?"
+
+HAVE_SEEN_STARTS = (("Yes",), ("Not", "No"))
+"""The same for `HAVE_SEEN`."""
 
 
 def transcript(sessions: Iterable[Sequence[tuple[str, str]]]) -> str:

@@ -85,5 +85,16 @@ def export(run: Run, to: Path = Path("house/weights")) -> None:
     typer.echo(f"{to}: {sum(p.numel() for p in model.parameters()) / 1e6:.1f} M parameters")
 
 
+@app.command()
+def encoder(run: Run, to: Path = Path("agent/data/encoder"), steps: int = 2000) -> None:
+    """Train the sentence encoder that agent/memory/encoder.py loads."""
+    from transformers import AutoTokenizer
+
+    from house.encoder import train_encoder
+
+    loss = train_encoder(AutoTokenizer.from_pretrained(run), new_writer().grammar, to, steps=steps)
+    typer.echo(f"{to}: loss {loss:.3f} nats")
+
+
 if __name__ == "__main__":
     app()

@@ -329,7 +329,7 @@ class Writer:
             fact = grammar.new_fact(kind, USER, rng)
             line = rng.choice(grammar.kinds[kind]["near"])
             return grammar.said(line, rng, fact), rng.choice(NEAR_REPLIES)
-        return self.film_turn(rng)
+        return self.film_turn(rng, with_opinions=False)
 
     # -- documents ----------------------------------------------------------------
 
@@ -440,12 +440,13 @@ class Writer:
         turns = [self.film_turn(rng) for _ in range(rng.randint(4, 6 + round(4 * level)))]
         return to_messages(turns, "")
 
-    def film_turn(self, rng: random.Random) -> Turn:
-        """Return a question about a film, a wish, or an opinion, with its answer."""
+    def film_turn(self, rng: random.Random, *, with_opinions: bool = True) -> Turn:
+        """Return a question about a film, a wish, or an opinion, with its answer. An opinion tells
+        that the film was seen, so it is no idle talk."""
         grammar = self.grammar
         film = rng.choice(self.films)
         slots = film_slots(film)
-        roll = rng.random()
+        roll = rng.random() * (1 if with_opinions else 0.88)
         lines = grammar.films["questions"]
         if roll < 0.55:
             what = rng.choice(["year", "director", "genre", "actor", "about"])
@@ -472,6 +473,8 @@ class Writer:
             name = rng.choice(names)
             question = grammar.said(rng.choice(lines[f"by_{by}"]["asks"]), rng, v=name)
             return question, fill(pick(lines[f"by_{by}"]["answers"], rng), v=name, title=film.title)
+        if roll < 0.76:
+            return self.particular_wish(film, rng)
         if roll < 0.88:
             wish = rng.choice(["", film.genres[0], film.genres[0], film.genres[0]])
             return self.wish(rng, wish or "any"), fill(rng.choice(grammar.films["suggestions"]["plain"]), **slots)
@@ -480,11 +483,28 @@ class Writer:
         question = grammar.said(rng.choice(opinions[asks]), rng, title=film.title)
         return question, fill(rng.choice(opinions[replies]), **slots)
 
+    def particular_wish(self, film: Film, rng: random.Random) -> Turn:
+        """Return a wish for a decade, a director, an actor, or a film like another, and a film."""
+        decade = DECADES[film.year // 10 * 10]
+        alike = [other for other in self.films if other is not film and other.genres[0] == film.genres[0]]
+        wishes = {"decade": decade, "director": rng.choice(film.directors), "like": rng.choice(alike).title}
+        if film.actors:
+            wishes["actor"] = rng.choice(film.actors)
+        wish = rng.choice(list(wishes))
+        said = self.grammar.said(rng.choice(self.grammar.wishes[wish]), rng, v=wishes[wish])
+        return said, fill(rng.choice(self.grammar.films["suggestions"]["plain"]), **film_slots(film))
+
     def wish(self, rng: random.Random, wish: str) -> str:
         if wish == "any" and rng.random() < 0.25:
             return prompts.RECOMMEND
         return self.grammar.said(rng.choice(self.grammar.wishes[wish]), rng)
 
+
+DECADES = {
+    1920: "the twenties", 1930: "the thirties", 1940: "the forties", 1950: "the fifties", 1960: "the sixties",
+    1970: "the seventies", 1980: "the eighties", 1990: "the nineties", 2000: "the 2000s", 2010: "the 2010s",
+    2020: "the 2020s",
+}  # fmt: skip
 
 NEAR_REPLIES = [
     "I couldn't say, I only know films well.",

@@ -237,13 +237,14 @@ def attribute_kind(item: dict, frames: dict) -> dict:
             return {key: named(value) for key, value in data.items()}
         if isinstance(data, list):
             return [named(line) for line in data]
-        return data.replace("{n}", item["noun"])
+        return data.replace(" a {n}", f" {'an' if item['noun'][0] in 'aeiou' else 'a'} {item['noun']}").replace("{n}", item["noun"])
 
     kind = named(frames)
     noun = item["noun"]
     kind["other"]["topic"] = f"the {noun} of {{your}}"
     return kind | {
         "group": "life", "topic": f"your {noun}", "values": item["values"], "indirect": [],
+        "made_up": item.get("made_up", "true"),
         "elicit": [f"And your {noun}?", f"What is your {noun}?"], "replies": ["{v}", "It's {v}.", "That's {v}."],
     }  # fmt: skip
 
@@ -257,7 +258,7 @@ def activity_kind(item: dict) -> dict:
     mine = state.replace("{v}", "").replace("  ", " ").strip()
     return {
         "group": "life", "topic": f"what you {rest}" if told.startswith("You ") and not told.startswith("You're") else "that",
-        "values": item["values"], "indirect": [],
+        "values": item["values"], "made_up": item.get("made_up", "true"), "indirect": [],
         "states": [item["state"], *item["other_ways"]], "asks": [item["ask"], *item["other_asks"]],
         "clauses": [f"what {mine}"] if state.startswith("I ") else [f"the answer to this: {question}"],
         "yesno": [f"Is it true that {state[0] + state[1:]}?", f"Did I say {state}?", f"{state}, right?"],

@@ -1,0 +1,424 @@
+"""From a slice of pending turns to target sentences.
+
+    turns ─▶ context x
+      │  the model writes questions about each message, in several kinds and rounds
+      │  + the question bank + requests for a recommendation
+      ▼
+    candidates ─▶ near-duplicates dropped ─▶ the teacher answers each with x in its prompt
+      │
+      │  supported by a user turn?  (a reply of the assistant is no evidence)
+      │  does the teacher give the value to 2 of 3 wordings?
+      ▼
+    QA pairs, their wordings dealt to train, stop and probe ─▶ target sentences
+
+A *fact* here is a group of pairs with one value from one message; pairs with different values
+are never merged, however alike their questions are.
+"""
+
+import random
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Protocol
+
+import yaml
+
+from agent import prompts
+from agent.catalogue import Catalogue, Film
+from agent.memory.buffer import Turn
+from agent.memory.probe import grade, is_abstention, normalise
+from agent.model import BASE, LanguageModel
+
+DATA_DIR = Path(__file__).parent.parent / "data"
+
+MAX_WORDINGS = 14
+"""Wordings kept of one fact. Chosen: 9 to train, 2 to stop, 3 to probe."""
+
+NEAR_DUPLICATE = 0.92
+"""Questions about the same value with a higher cosine count as one. Chosen on the house corpus."""
+
+NUM_TASTE_FILMS = 24
+"""Films of the catalogue the teacher is asked about for one slice. Chosen, not measured."""
+
+MICRO_BATCH = 16
+"""Sequences generated at a time, so that a reply never waits long."""
+
+Checkpoint = Callable[[str, int, int], None]
+"""Called between micro-batches with stage, done and total; may block, may raise to cancel."""
+
+
+class Encoder(Protocol):
+    """What this module needs of a sentence encoder."""
+
+    def similarities(self, texts: Sequence[str]) -> "list[list[float]]": ...
+
+
+@dataclass(frozen=True, slots=True)
+class QAPair:
+    """A question about the user with the teacher's answer: a target sentence s."""
+
+    question: str
+    answer: str
+    value: str
+    """What a right answer must hold; empty for pairs that are learned but not probed."""
+    kind: str
+    """direct, indirect, yes or no, bank, recommend, summary, told now, negative."""
+    use: str
+    """train, stop or probe: three disjoint sets of wordings."""
+    turn_ids: tuple[int, ...] = ()
+    before: tuple[tuple[str, str], ...] = ()
+    """Turns of the chat that stand before the question, for teacher and student alike."""
+
+
+@dataclass(frozen=True, slots=True)
+class Synthesis:
+    """What came out of one slice."""
+
+    context: str
+    pairs: list[QAPair]
+    negatives: list[QAPair]
+    num_doubtful: int
+    """Facts for which the teacher contradicted itself or the evidence: not trained."""
+    teacher_agreement: float | None
+    """Share of wordings to which the teacher gave the value, over the facts that were kept."""
+
+    def of_use(self, use: str) -> list[QAPair]:
+        return [pair for pair in self.pairs if pair.use == use]
+
+    @property
+    def num_facts(self) -> int:
+        return len({(pair.turn_ids, normalise(pair.value)) for pair in self.pairs if pair.value})
+
+
+@dataclass(frozen=True)
+class QuestionBank:
+    """General questions about a person (`agent/data/question_bank.yaml`)."""
+
+    questions: list[str] = field(default_factory=list)
+    others: list[str] = field(default_factory=list)
+    recommend: list[str] = field(default_factory=list)
+    summary: list[str] = field(default_factory=list)
+    told_now: list[dict[str, str]] = field(default_factory=list)
+
+    @classmethod
+    def load(cls, *, with_questions: bool = True) -> "QuestionBank":
+        data = yaml.load((DATA_DIR / "question_bank.yaml").read_text(encoding="utf-8"), Loader=yaml.BaseLoader)  # noqa: S506
+        if not with_questions:
+            data |= {"questions": []}
+        return cls(**data)
+
+
+def transcript_of(turns: Sequence[Turn]) -> str:
+    """Return turns as the teacher reads them, a line between sessions."""
+    sessions: list[list[tuple[str, str]]] = []
+    last = None
+    for turn in turns:
+        if turn.session_id != last:
+            sessions.append([])
+        sessions[-1].append((turn.message, turn.reply))
+        last = turn.session_id
+    return prompts.transcript(sessions)
+
+
+def synthesize(
+    model: LanguageModel,
+    turns: Sequence[Turn],
+    *,
+    bank: QuestionBank,
+    encoder: Encoder,
+    catalogue: Catalogue,
+    rounds: int = 3,
+    temperature: float = 0.8,
+    seed: int = 0,
+    checkpoint: Checkpoint = lambda stage, done, total: None,
+) -> Synthesis:
+    """Return the QA pairs of a slice; empty if nothing about the user can be asked.
+
+    The negatives are what the teacher abstains on, given x; the caller keeps of them what the
+    user's earlier pairs and the live generation do not answer (`design.md` 6, rule 5).
+    """
+    context = transcript_of(turns)
+    rng = random.Random(seed)
+    written = write_questions(model, turns, context, rounds=rounds, temperature=temperature, seed=seed, checkpoint=checkpoint)
+    candidates = drop_near_duplicates(written, encoder)
+    answers = answer_with(model, [pair.question for pair in candidates], context, checkpoint=checkpoint, stage="teacher")
+    facts: dict[tuple, list[tuple[QAPair, bool]]] = {}
+    for pair, answer in zip(candidates, answers, strict=True):
+        is_right = agrees(pair, answer)
+        facts.setdefault((pair.turn_ids, normalise(pair.value)), []).append((replace(pair, answer=answer), is_right))
+    pairs: list[QAPair] = []
+    num_asked = num_right = num_doubtful = 0
+    for wordings in facts.values():
+        right = [pair for pair, is_right in wordings if is_right]
+        if len(right) < 2 or len(right) < 2 / 3 * len(wordings) - 1e-9:
+            num_doubtful += 1
+            continue
+        num_asked += len(wordings)
+        num_right += len(right)
+        pairs += deal(right, rng)
+    bank_pairs, negatives = ask_bank(model, bank, context, turns, pairs, checkpoint=checkpoint)
+    pairs += bank_pairs
+    if pairs:
+        pairs += ask_openly(model, bank, context, checkpoint=checkpoint)
+        pairs += ask_about_films(model, catalogue, context, turns, rng, checkpoint=checkpoint)
+        pairs += tell_now(model, bank, context, turns, pairs, rng, checkpoint=checkpoint)
+    return Synthesis(context, pairs, negatives, num_doubtful, num_right / num_asked if num_asked else None)
+
+
+# -- 1. the model's own questions ------------------------------------------------------
+
+
+def write_questions(
+    model: LanguageModel,
+    turns: Sequence[Turn],
+    context: str,
+    *,
+    rounds: int,
+    temperature: float,
+    seed: int,
+    checkpoint: Checkpoint,
+) -> list[QAPair]:
+    """Have the model write questions about each message, in every kind, `rounds` times; return
+    those whose value the message supports. Their answers are still empty."""
+    tasks = [
+        (turn, kind) for _ in range(rounds) for kind in prompts.QUESTION_KINDS for turn in turns if turn.message.strip()
+    ]
+    found: dict[tuple, QAPair] = {}
+    for start in range(0, len(tasks), MICRO_BATCH):
+        checkpoint("questions", start, len(tasks))
+        part = tasks[start : start + MICRO_BATCH]
+        texts = model.generate(
+            [prompts.write_questions(context, turn.message, kind) for turn, kind in part],
+            slot=BASE, max_new_tokens=96, temperature=temperature, seed=seed + start,
+        )  # fmt: skip
+        for (turn, kind), text in zip(part, texts, strict=True):
+            for question, value in parse_pairs(text):
+                pair = QAPair(question, "", value, kind, "train", (turn.id,))
+                if is_supported(pair, turn.message):
+                    found.setdefault((turn.id, normalise(value), normalise(question)), pair)
+    return list(found.values())
+
+
+def parse_pairs(text: str) -> list[tuple[str, str]]:
+    """Return (question, value) for each line "question | short answer"; other lines are skipped.
+    The last line is skipped if it was cut off before its value."""
+    pairs = []
+    for line in text.splitlines():
+        question, bar, value = (part.strip() for part in line.partition("|"))
+        if bar and 3 <= len(question) <= 200 and 0 < len(value) <= 60 and len(value.split()) <= 8:
+            pairs.append((question, value.rstrip(".")))
+    return pairs
+
+
+_STOP_WORDS = set(
+    """a an the my your our his her its their i you he she we they it me him us them is are was were be been am do does did
+    have has had of in on at to for from with by as and or but not no yes that this these those what which who whom whose
+    where when why how s t m re ve ll d so just very really most best like about up out if than then there here""".split()
+)
+
+
+def words(text: str) -> list[str]:
+    return re.findall(r"\w+", normalise(text))
+
+
+def is_supported(pair: QAPair, message: str) -> bool:
+    """Does the user's message itself support the value (`design.md` 6, rule 3)?
+
+    For a value: it stands there word for word, and not in the question. For *yes*: what the
+    question asserts stands there. A *no* needs another value, so it is judged by the teacher.
+    """
+    said = words(message)
+    value = words(pair.value)
+    if value in (["yes"], ["no"]):
+        asked = [word for word in words(pair.question) if word not in _STOP_WORDS]
+        return value == ["no"] or any(word in said for word in asked)
+    content = [word for word in value if word not in _STOP_WORDS] or value
+    joined = f" {' '.join(said)} "
+    return f" {' '.join(value)} " in joined and not set(content) <= set(words(pair.question))
+
+
+def drop_near_duplicates(pairs: list[QAPair], encoder: Encoder) -> list[QAPair]:
+    """Keep a diverse set of wordings of each fact: greedily the one farthest from those kept,
+    until the rest is nearly the same or there are `MAX_WORDINGS`."""
+    kept: list[QAPair] = []
+    groups: dict[tuple, list[QAPair]] = {}
+    for pair in pairs:
+        groups.setdefault((pair.turn_ids, normalise(pair.value)), []).append(pair)
+    for group in groups.values():
+        near = encoder.similarities([pair.question for pair in group])
+        chosen = [0]
+        while len(chosen) < min(len(group), MAX_WORDINGS):
+            closest = {i: max(near[i][j] for j in chosen) for i in range(len(group)) if i not in chosen}
+            best = min(closest, key=closest.get)
+            if closest[best] > NEAR_DUPLICATE:
+                break
+            chosen.append(best)
+        kept += [group[i] for i in sorted(chosen)]
+    return kept
+
+
+# -- 2. the teacher ---------------------------------------------------------------------
+
+
+def answer_with(
+    model: LanguageModel,
+    questions: Sequence[str],
+    context: str,
+    *,
+    checkpoint: Checkpoint,
+    stage: str,
+    slot: str = BASE,
+    before: Sequence[Sequence[tuple[str, str]]] | None = None,
+) -> list[str]:
+    """Return greedy answers to questions, each in a fresh chat, with `context` in the prompt."""
+    answers: list[str] = []
+    for start in range(0, len(questions), MICRO_BATCH):
+        checkpoint(stage, start, len(questions))
+        part = range(start, min(start + MICRO_BATCH, len(questions)))
+        answers += model.generate(
+            [prompts.chat(before[i] if before else [], questions[i], earlier=context) for i in part],
+            slot=slot, max_new_tokens=48,
+        )  # fmt: skip
+    return [answer.strip() for answer in answers]
+
+
+def agrees(pair: QAPair, answer: str) -> bool:
+    """Does the teacher's answer give the value that the question was written for?"""
+    value = normalise(pair.value)
+    if value in {"yes", "no"}:
+        return bool(re.match(rf"{value}\b", normalise(answer))) and not is_abstention(answer)
+    return grade(answer, [pair.value])
+
+
+def deal(wordings: list[QAPair], rng: random.Random) -> list[QAPair]:
+    """Deal the wordings of one fact to train, stop and probe: about 6 : 1 : 2, the training first."""
+    open_ones = [pair for pair in wordings if normalise(pair.value) not in {"yes", "no"}]
+    rng.shuffle(open_ones)
+    number = len(open_ones)
+    num_probe = 0 if number < 3 else min(3, max(1, number // 4))
+    num_stop = 0 if number < 5 else min(2, number // 5)
+    uses = ["probe"] * num_probe + ["stop"] * num_stop + ["train"] * (number - num_probe - num_stop)
+    dealt = [replace(pair, use=use) for pair, use in zip(open_ones, uses, strict=True)]
+    return dealt + [replace(pair, use="train") for pair in wordings if pair not in open_ones]
+
+
+# -- 3. the bank ------------------------------------------------------------------------
+
+
+def ask_bank(
+    model: LanguageModel,
+    bank: QuestionBank,
+    context: str,
+    turns: Sequence[Turn],
+    pairs: Sequence[QAPair],
+    *,
+    checkpoint: Checkpoint,
+) -> tuple[list[QAPair], list[QAPair]]:
+    """Ask the general questions; return the pairs a user turn supports, and the negatives."""
+    questions = [*bank.questions, *bank.others]
+    answers = answer_with(model, questions, context, checkpoint=checkpoint, stage="bank")
+    found, negatives = [], []
+    for question, answer in zip(questions, answers, strict=True):
+        if is_abstention(answer):
+            negatives.append(QAPair(question, answer, "", "negative", "train"))
+            continue
+        value, turn_id = supported_value(answer, question, turns)
+        if value:
+            found.append(QAPair(question, answer, value, "bank", "train", (turn_id,)))
+    return found, negatives
+
+
+def supported_value(answer: str, question: str, turns: Sequence[Turn]) -> tuple[str, int]:
+    """Return the longest run of words of the answer that a user's message holds and the question
+    does not, and the id of that turn; ("", 0) if the users' messages support none."""
+    said = words(answer)
+    given = set(words(question)) | _STOP_WORDS
+    best: tuple[int, str, int] = (0, "", 0)
+    for turn in turns:
+        message = f" {' '.join(words(turn.message))} "
+        for start in range(len(said)):
+            if said[start] in given:
+                continue
+            for end in range(len(said), start, -1):
+                run = said[start:end]
+                if run[-1] in given or f" {' '.join(run)} " not in message:
+                    continue
+                size = sum(word not in given for word in run)
+                # The latest of equals: a correction stands after what it corrects.
+                if size >= best[0]:
+                    best = (size, " ".join(run), turn.id)
+                break
+    return best[1], best[2]
+
+
+def ask_openly(model: LanguageModel, bank: QuestionBank, context: str, *, checkpoint: Checkpoint) -> list[QAPair]:
+    """Requests for a recommendation and for a summary: always among the questions; their answers
+    are learned as the teacher gives them, and not probed."""
+    questions = [*bank.recommend, *bank.summary]
+    kinds = ["recommend"] * len(bank.recommend) + ["summary"] * len(bank.summary)
+    answers = answer_with(model, questions, context, checkpoint=checkpoint, stage="recommend")
+    return [
+        QAPair(question, answer, "", kind, "train")
+        for question, answer, kind in zip(questions, answers, kinds, strict=True)
+        if answer and not is_abstention(answer)
+    ]
+
+
+def ask_about_films(
+    model: LanguageModel,
+    catalogue: Catalogue,
+    context: str,
+    turns: Sequence[Turn],
+    rng: random.Random,
+    *,
+    checkpoint: Checkpoint,
+) -> list[QAPair]:
+    """What `recommend.py` will ask: would I enjoy this film, have I seen it; about films of the
+    catalogue and about those the user named."""
+    named = catalogue.mentioned(" ".join(turn.message for turn in turns))
+    films = rng.sample(catalogue.films, min(NUM_TASTE_FILMS, len(catalogue.films)))
+    questions = [prompts.WOULD_LIKE.format(film=in_full(film)) for film in films]
+    questions += [prompts.HAVE_SEEN.format(title=film.title) for film in (*named, *films[: 4 + len(named)])]
+    answers = answer_with(model, questions, context, checkpoint=checkpoint, stage="taste")
+    return [QAPair(question, answer, "", "taste", "train") for question, answer in zip(questions, answers, strict=True)]
+
+
+def in_full(film: Film) -> str:
+    """Return title, year and genres in one phrase, so that the model need not know the film."""
+    return prompts.FILM_IN_FULL.format(title=film.title, year=film.year, genres=", ".join(film.genres))
+
+
+# -- 4. the chat wins over the weights -----------------------------------------------------
+
+
+def tell_now(
+    model: LanguageModel,
+    bank: QuestionBank,
+    context: str,
+    turns: Sequence[Turn],
+    pairs: Sequence[QAPair],
+    rng: random.Random,
+    *,
+    checkpoint: Checkpoint,
+) -> list[QAPair]:
+    """Pairs in which the chat itself gives a value, for things told and never told: the answer
+    must follow the chat (`design.md` 6, rule 6)."""
+    items = [(entry["say"], entry["ask"], entry["value"]) for entry in bank.told_now]
+    messages = {turn.id: turn.message for turn in turns}
+    trained = [pair for pair in pairs if pair.use == "train" and pair.kind == "direct"]
+    for pair in rng.sample(trained, min(len(trained), 12)):
+        others = [other.value for other in trained if other.turn_ids != pair.turn_ids]
+        if others:
+            other = rng.choice(others)
+            said = re.sub(re.escape(pair.value), other, messages[pair.turn_ids[0]], flags=re.IGNORECASE)
+            items.append((said, pair.question, other))
+    before = [[(say, "Got it.")] for say, _, _ in items]
+    answers = answer_with(
+        model, [ask for _, ask, _ in items], context, checkpoint=checkpoint, stage="told now", before=before
+    )
+    return [
+        QAPair(ask, answer, "", "told now", "train", before=tuple(turn))
+        for (_, ask, value), answer, turn in zip(items, answers, before, strict=True)
+        if grade(answer, [value])
+    ]

@@ -1,0 +1,313 @@
+"""MovieAgent: builds the parts, owns their lifetimes, answers."""
+
+import logging
+import re
+import threading
+import time
+import unicodedata
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import filelock
+
+from agent import prompts
+from agent.catalogue import Catalogue
+from agent.errors import AgentError, ConfigError, StoreError
+from agent.memory.adapters import AdapterStore, served_name
+from agent.memory.buffer import ExperienceBuffer, Turn, check_user_id
+from agent.memory.consolidator import Consolidator, Distiller, Progress, Report, Turnstile
+from agent.model import LanguageModel
+from agent.recommend import Recommendation, recommend
+from agent.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+MEMORY_MODES = ("on", "off", "prompt")
+
+
+def user_id_of(display_name: str) -> str:
+    """Return the id derived from a name as typed: "José" becomes "jose".
+
+    Raises:
+        ConfigError: If nothing of the name is left, or it is too long.
+    """
+    plain = unicodedata.normalize("NFKD", display_name).encode("ascii", "ignore").decode()
+    derived = re.sub(r"[^a-z0-9_-]+", "-", plain.lower()).strip("-")
+    if not display_name.strip() or len(display_name) > 60 or not derived:
+        shown = display_name if len(display_name) <= 60 else f"{display_name[:60]}…"
+        raise ConfigError(f"{shown!r} cannot be used as a name: it needs 1 to 60 characters, a letter or digit among them.")
+    return check_user_id(derived[:40])
+
+
+class Reply:
+    """A reply in the making: iterate for its pieces, then read what it cost.
+
+    The turn is written when the iteration ends, is stopped, or is given up.
+    """
+
+    def __init__(self, pieces: Callable[["Reply"], Iterator[str]], *, generation: int, prompt_tokens: int, memory_tokens: int) -> None:
+        self._pieces = pieces
+        self.generation = generation
+        self.prompt_tokens = prompt_tokens
+        self.memory_tokens = memory_tokens
+        """Prompt tokens from turns outside this chat, pending ones included."""
+        self.text = ""
+        self.seconds = 0.0
+        self.notices: list[str] = []
+        """What the user must know beside the reply, one sentence each."""
+        self.turn: Turn | None = None
+        self._stop = threading.Event()
+
+    def __iter__(self) -> Iterator[str]:
+        return self._pieces(self)
+
+    def stop(self) -> None:
+        """End the reply at the next token."""
+        self._stop.set()
+
+
+class MovieAgent:
+    """A recommender that remembers its users in its weights.
+
+        with MovieAgent.open(settings) as agent:
+            for piece in agent.reply("ada", "chat-1", "Hi, I'm Ada."):
+                print(piece, end="")
+
+    Promises (of `design.md` 1): a turn shown as answered is on disk; a turn is in the prompt until
+    the weights know it; a reply uses its user's adapter and no other.
+
+    Threads: all methods may be called from any thread; a user's own replies should follow one
+    another.
+    Processes: one a data folder, held by a file lock.
+    """
+
+    def __init__(self, model: LanguageModel, buffer: ExperienceBuffer, store: AdapterStore, settings: Settings, *, lock: filelock.BaseFileLock | None = None, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self.model, self.buffer, self.store, self.settings = model, buffer, store, settings
+        self.catalogue = Catalogue.load()
+        self._lock = lock
+        self._turnstile = Turnstile()
+        self.consolidator = Consolidator(
+            Distiller(model, buffer, store, self.catalogue, settings),
+            idle_seconds=settings.idle_seconds, max_wait_seconds=settings.max_wait_seconds,
+            max_context_tokens=settings.max_context_tokens, turnstile=self._turnstile, now=now,
+        )  # fmt: skip
+
+    @classmethod
+    def open(cls, settings: Settings) -> "MovieAgent":
+        """Lock the data folder, open the store, load the model. Nothing runs in the background
+        before `start`.
+
+        Raises:
+            StoreError: If the folder cannot be used, or another process holds it.
+            ModelError: If the base model cannot be loaded.
+        """
+        lock = lock_folder(settings.data_dir)
+        try:
+            buffer = ExperienceBuffer(settings.data_dir / "experience.db")
+            store = AdapterStore(settings.data_dir / "adapters")
+            store.remove_drafts()
+            model = LanguageModel.load(
+                settings.model, quantize=settings.quantize, num_slots=settings.num_slots,
+                lora_rank=settings.lora_rank, lora_alpha=settings.lora_alpha,
+            )  # fmt: skip
+        except BaseException:
+            lock.release()
+            raise
+        return cls(model, buffer, store, settings, lock=lock)
+
+    def __enter__(self) -> "MovieAgent":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def start(self) -> None:
+        """Begin consolidating in the background."""
+        self.consolidator.start()
+
+    def close(self) -> None:
+        self.consolidator.stop()
+        self.buffer.close()
+        if self._lock is not None:
+            self._lock.release()
+
+    # -- answering -------------------------------------------------------------------------
+
+    def reply(self, user_id: str, session_id: str, message: str, *, memory: str = "on") -> Reply:
+        """Answer a message; the text comes by iterating.
+
+        Args:
+            memory: "on"; "off": the base model, nothing of earlier chats; "prompt": everything
+                ever said in the prompt (the ceiling). Only turns with "on" are kept.
+
+        Raises:
+            ConfigError: If the message is empty or no text.
+        """
+        check_user_id(user_id)
+        if memory not in MEMORY_MODES:
+            raise ConfigError(f"memory is {memory!r}; it must be one of {', '.join(MEMORY_MODES)}.")
+        message, notices = self._clean(message)
+        live, notice = self._live(user_id) if memory == "on" else (0, None)
+        notices += [notice] if notice else []
+        earlier, session = self._prompt_turns(user_id, session_id, memory, live)
+        earlier, session, notice = self._fit(earlier, session, message)
+        notices += [notice] if notice else []
+        messages = self._messages(earlier, session, message)
+        prompt_tokens = len(self.model.encode(messages))
+        without = len(self.model.encode(self._messages([], session, message))) if earlier else prompt_tokens
+
+        def pieces(reply: Reply) -> Iterator[str]:
+            began = time.monotonic()
+            is_whole = False
+            try:
+                yield from self._generate(reply, user_id, live, messages)
+                is_whole = not reply._stop.is_set()
+            finally:
+                reply.seconds = time.monotonic() - began
+                if memory == "on":
+                    self._keep(reply, user_id, session_id, message, is_partial=not is_whole)
+
+        reply = Reply(pieces, generation=live, prompt_tokens=prompt_tokens, memory_tokens=prompt_tokens - without)
+        reply.notices = notices
+        return reply
+
+    def _generate(self, reply: Reply, user_id: str, live: int, messages: list[prompts.Message]) -> Iterator[str]:
+        name = served_name(user_id, live) if live else None
+
+        def load() -> dict:
+            return self.store.load(user_id, live, base_hash=self.model.base_hash)
+
+        with self._turnstile.reply(), self.model.adapter(name, load) as slot:
+            for piece in self.model.stream(
+                messages, slot=slot, max_new_tokens=self.settings.max_reply_tokens, stop=reply._stop
+            ):
+                reply.text += piece
+                yield piece
+
+    def _keep(self, reply: Reply, user_id: str, session_id: str, message: str, *, is_partial: bool) -> None:
+        try:
+            reply.turn = self.buffer.append(user_id, session_id, message=message, reply=reply.text, is_partial=is_partial)
+        except StoreError as error:
+            reply.notices.append(f"This turn could not be kept. {error}")
+
+    def _clean(self, message: str) -> tuple[str, list[str]]:
+        """Return the message as it goes into prompt and buffer, and what to tell about it."""
+        text = "".join(char for char in message if char in "\n\t" or unicodedata.category(char)[0] != "C" or unicodedata.category(char) == "Cf")
+        text = text.strip()
+        if not text:
+            raise ConfigError("The message is empty. Type something to talk about.")
+        limit = self.settings.max_message_tokens
+        ids = self.model.tokenizer(text[: limit * 40], add_special_tokens=False)["input_ids"]
+        if len(ids) <= limit and len(text) <= limit * 40:
+            return text, []
+        kept = self.model.tokenizer.decode(ids[:limit]).strip()
+        return kept, [f"Your message was longer than {limit} tokens; only its first {len(kept)} characters were read."]
+
+    def _live(self, user_id: str) -> tuple[int, str | None]:
+        """Return the generation to answer with, and why it is not the live one, if so."""
+        user = self.buffer.user(user_id)
+        if user is None or user.live_generation == 0:
+            return 0, None
+        return self.store.usable(user_id, user.live_generation, base_hash=self.model.base_hash)
+
+    def _prompt_turns(self, user_id: str, session_id: str, memory: str, live: int) -> tuple[list[Turn], list[Turn]]:
+        """Return the turns of other chats and of this one that the prompt should hold."""
+        session = [turn for turn in self.buffer.turns(user_id, session_id=session_id)] if memory == "on" else []
+        if memory == "off":
+            return [], []
+        if memory == "prompt":
+            return self.buffer.turns(user_id), []
+        pending = self.buffer.pending(user_id, live_generation=live)
+        return [turn for turn in pending if turn.session_id != session_id], session
+
+    def _fit(self, earlier: list[Turn], session: list[Turn], message: str) -> tuple[list[Turn], list[Turn], str | None]:
+        """Drop the oldest turns until the prompt fits: learned ones of this chat first, then
+        pending ones, which the user is told."""
+        room = self.model.max_context_tokens - self.settings.max_reply_tokens
+        notice = None
+        while len(self.model.encode(self._messages(earlier, session, message))) > room:
+            learned = next((turn for turn in session if turn.learned_in is not None), None)
+            if learned is not None:
+                session = [turn for turn in session if turn is not learned]
+                continue
+            dropped, earlier, session = (
+                (earlier[0], earlier[1:], session) if earlier else (session[0], earlier, session[1:])
+            )
+            notice = (
+                f"There is more waiting to be learned than fits into one prompt: what you said at "
+                f"{dropped.created_at:%H:%M on %d %B} and before cannot be used until it is learned."
+            )
+        return earlier, session, notice
+
+    @staticmethod
+    def _messages(earlier: list[Turn], session: list[Turn], message: str) -> list[prompts.Message]:
+        from agent.memory.synthesis import transcript_of
+
+        return prompts.chat(
+            [(turn.message, turn.reply) for turn in session], message, earlier=transcript_of(earlier) if earlier else ""
+        )
+
+    # -- memory ----------------------------------------------------------------------------------
+
+    def recommend(self, user_id: str, number: int = 5, *, session_id: str | None = None) -> list[Recommendation]:
+        """Return films for a user, best first: read from the weights and the current chat alone."""
+        live, _ = self._live(check_user_id(user_id))
+        turns = self.buffer.turns(user_id, session_id=session_id) if session_id else []
+        name = served_name(user_id, live) if live else None
+        with (
+            self._turnstile.reply(),
+            self.model.adapter(name, lambda: self.store.load(user_id, live, base_hash=self.model.base_hash)) as slot,
+        ):
+            return recommend(
+                self.model, self.catalogue, slot=slot, number=number,
+                turns=[(turn.message, turn.reply) for turn in turns],
+            )  # fmt: skip
+
+    def consolidate(self, user_id: str, *, on_progress: Callable[[Progress], None] = lambda progress: None) -> list[Report]:
+        """Learn everything pending now, in this thread; return a report for each slice."""
+        self.buffer.retry(check_user_id(user_id))
+        return self.consolidator.run(user_id, on_progress=on_progress)
+
+    def forget(self, user_id: str) -> tuple[int, int]:
+        """Erase a user: turns, pairs, reports, adapters, slots. Return the numbers of turns and
+        generations there were."""
+        check_user_id(user_id)
+        self.consolidator.cancel(user_id)
+        num_turns = self.buffer.forget(user_id)
+        num_generations = self.store.delete_all(user_id)
+        self.model.drop(f"{user_id}@")
+        return num_turns, num_generations
+
+
+def lock_folder(data_dir: Path) -> filelock.BaseFileLock:
+    """Take the data folder for this process.
+
+    Raises:
+        StoreError: If it cannot be made, or another process has it.
+    """
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(data_dir / "lock", thread_local=False)
+        lock.acquire(timeout=0)
+        (data_dir / "lock.pid").write_text(str(_pid()))
+    except filelock.Timeout:
+        holder = (data_dir / "lock.pid").read_text().strip() if (data_dir / "lock.pid").exists() else "unknown"
+        raise StoreError(
+            f"{data_dir} is in use by process {holder}, and two would overwrite each other's adapters. "
+            f"Close it, or give another --data-dir."
+        ) from None
+    except OSError as error:
+        raise StoreError(
+            f"The data folder {data_dir} cannot be written ({error.strerror}). Give --data-dir a folder that can."
+        ) from error
+    return lock
+
+
+def _pid() -> int:
+    import os
+
+    return os.getpid()
+
+
+__all__ = ["AgentError", "MovieAgent", "Reply", "user_id_of"]
