@@ -104,14 +104,24 @@ class LanguageModel:
     """
 
     def __init__(
-        self, model: torch.nn.Module, tokenizer: object, *, name: str, base_hash: str, num_slots: int, lora_rank: int, lora_alpha: int
+        self,
+        model: torch.nn.Module,
+        tokenizer: object,
+        *,
+        name: str,
+        base_hash: str,
+        num_slots: int,
+        lora_rank: int,
+        lora_alpha: int,
     ) -> None:
         self.name, self.tokenizer, self.base_hash = name, tokenizer, base_hash
         self.lora_rank, self.lora_alpha = lora_rank, lora_alpha
         self._slots = [_Slot(f"slot{i}") for i in range(num_slots)]
         self._training = _Slot(TRAINING)
         self._free = threading.Condition()
-        config = LoraConfig(r=lora_rank, lora_alpha=lora_alpha, target_modules="all-linear", lora_dropout=0.0)
+        config = LoraConfig(
+            r=lora_rank, lora_alpha=lora_alpha, target_modules="all-linear", lora_dropout=0.0
+        )
         names = [slot.name for slot in (*self._slots, self._training)]
         peft_model = get_peft_model(model, config, adapter_name=names[0])
         for slot_name in names[1:]:
@@ -122,7 +132,13 @@ class LanguageModel:
 
     @classmethod
     def load(
-        cls, name: str, *, quantize: str = "nf4", num_slots: int = 8, lora_rank: int = 16, lora_alpha: int = 32
+        cls,
+        name: str,
+        *,
+        quantize: str = "nf4",
+        num_slots: int = 8,
+        lora_rank: int = 16,
+        lora_alpha: int = 32,
     ) -> "LanguageModel":
         """Load a base model.
 
@@ -169,7 +185,11 @@ class LanguageModel:
 
     @contextmanager
     def adapter(
-        self, holds: str | None, load: Callable[[], dict[str, Tensor]], *, on_wait: Callable[[], None] = lambda: None
+        self,
+        holds: str | None,
+        load: Callable[[], dict[str, Tensor]],
+        *,
+        on_wait: Callable[[], None] = lambda: None,
     ) -> Iterator[str]:
         """Pin a slot that holds a generation, and yield the slot's name.
 
@@ -192,7 +212,9 @@ class LanguageModel:
                 slot.pins -= 1
                 self._free.notify_all()
 
-    def _pin(self, holds: str, load: Callable[[], dict[str, Tensor]], on_wait: Callable[[], None]) -> _Slot:
+    def _pin(
+        self, holds: str, load: Callable[[], dict[str, Tensor]], on_wait: Callable[[], None]
+    ) -> _Slot:
         with self._free:
             has_waited = False
             while True:
@@ -271,7 +293,9 @@ class LanguageModel:
             try:
                 name = _slot.get()
             except LookupError:
-                raise AdapterError("No adapter was chosen for this call; pass slot=BASE for none.") from None
+                raise AdapterError(
+                    "No adapter was chosen for this call; pass slot=BASE for none."
+                ) from None
             kwargs["adapter_names"] = [name] * args[0].shape[0]
             return args, kwargs
 
@@ -290,7 +314,10 @@ class LanguageModel:
     def encode(self, messages: Sequence[Message]) -> list[int]:
         """Return a prompt's token ids, ready for the reply to follow."""
         encoded = self.tokenizer.apply_chat_template(
-            list(messages), add_generation_prompt=True, sanitize_control_tokens=True, return_dict=True
+            list(messages),
+            add_generation_prompt=True,
+            sanitize_control_tokens=True,
+            return_dict=True,
         )
         return list(encoded["input_ids"])
 
@@ -338,7 +365,12 @@ class LanguageModel:
         return self.tokenizer.batch_decode(output[:, ids.shape[1] :], skip_special_tokens=True)
 
     def stream(
-        self, messages: Sequence[Message], *, slot: str, max_new_tokens: int, stop: threading.Event | None = None
+        self,
+        messages: Sequence[Message],
+        *,
+        slot: str,
+        max_new_tokens: int,
+        stop: threading.Event | None = None,
     ) -> Iterator[str]:
         """Yield a greedy reply piece by piece. Setting `stop`, or closing the iterator, ends the
         computation at the next token; the iterator returns only when it has ended."""
@@ -400,10 +432,14 @@ class LanguageModel:
             device = self._model.device
             # A shared prefix never swallows the last prompt token, so `first` is at least 0.
             hidden = self._model.model(
-                input_ids=ids.to(device), attention_mask=mask.to(device), past_key_values=cache,
+                input_ids=ids.to(device),
+                attention_mask=mask.to(device),
+                past_key_values=cache,
                 use_cache=cache is not None,
             ).last_hidden_state  # (B, T, H)
-            chosen = hidden[torch.tensor(rows, device=device), torch.tensor(columns, device=device)]  # (N, H)
+            chosen = hidden[
+                torch.tensor(rows, device=device), torch.tensor(columns, device=device)
+            ]  # (N, H)
             return self._model.lm_head(chosen)  # (N, V)
 
     # -- inside -----------------------------------------------------------------------------
@@ -420,7 +456,10 @@ class LanguageModel:
             return 0, None
         first, last = min(encoded), max(encoded)
         shortest = min(len(ids) for ids in encoded) - 1
-        prefix = next((i for i in range(min(len(first), len(last))) if first[i] != last[i]), min(len(first), len(last)))
+        prefix = next(
+            (i for i in range(min(len(first), len(last))) if first[i] != last[i]),
+            min(len(first), len(last)),
+        )
         prefix = min(prefix, shortest)
         if prefix < MIN_SHARED_PREFIX:
             return 0, None
@@ -496,7 +535,9 @@ def _hash_of(model: torch.nn.Module, tokenizer: object, quantize: str) -> str:
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+        digest.update(
+            tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
+        )
     digest.update(json.dumps(tokenizer.get_vocab(), sort_keys=True).encode())
     digest.update(str(tokenizer.chat_template).encode())
     digest.update(Path(prompts.__file__).read_bytes())
@@ -519,11 +560,16 @@ def _unpack(model: torch.nn.Module) -> None:
             if isinstance(child, bnb.nn.Linear4bit):
                 weight = bnb.functional.dequantize_4bit(child.weight.data, child.weight.quant_state)
                 plain = torch.nn.Linear(
-                    child.in_features, child.out_features, bias=child.bias is not None, device="meta"
+                    child.in_features,
+                    child.out_features,
+                    bias=child.bias is not None,
+                    device="meta",
                 )
                 plain.weight = torch.nn.Parameter(weight.to(torch.float32), requires_grad=False)
                 if child.bias is not None:
-                    plain.bias = torch.nn.Parameter(child.bias.data.to(torch.float32), requires_grad=False)
+                    plain.bias = torch.nn.Parameter(
+                        child.bias.data.to(torch.float32), requires_grad=False
+                    )
                 setattr(parent, name, plain)
     model.is_loaded_in_4bit = False
     gc.collect()

@@ -1,6 +1,7 @@
 """MovieAgent: builds the parts, owns their lifetimes, answers."""
 
 import logging
+import os
 import re
 import threading
 import time
@@ -13,10 +14,11 @@ import filelock
 
 from agent import prompts
 from agent.catalogue import Catalogue
-from agent.errors import AgentError, ConfigError, StoreError
+from agent.errors import ConfigError, StoreError
 from agent.memory.adapters import AdapterStore, served_name
 from agent.memory.buffer import ExperienceBuffer, Turn, check_user_id
 from agent.memory.consolidator import Consolidator, Distiller, Progress, Report, Turnstile
+from agent.memory.synthesis import transcript_of
 from agent.model import LanguageModel
 from agent.recommend import Recommendation, recommend
 from agent.settings import Settings
@@ -36,7 +38,9 @@ def user_id_of(display_name: str) -> str:
     derived = re.sub(r"[^a-z0-9_-]+", "-", plain.lower()).strip("-")
     if not display_name.strip() or len(display_name) > 60 or not derived:
         shown = display_name if len(display_name) <= 60 else f"{display_name[:60]}…"
-        raise ConfigError(f"{shown!r} cannot be used as a name: it needs 1 to 60 characters, a letter or digit among them.")
+        raise ConfigError(
+            f"{shown!r} cannot be used as a name: it needs 1 to 60 characters, a letter or digit among them."
+        )
     return check_user_id(derived[:40])
 
 
@@ -46,7 +50,14 @@ class Reply:
     The turn is written when the iteration ends, is stopped, or is given up.
     """
 
-    def __init__(self, pieces: Callable[["Reply"], Iterator[str]], *, generation: int, prompt_tokens: int, memory_tokens: int) -> None:
+    def __init__(
+        self,
+        pieces: Callable[["Reply"], Iterator[str]],
+        *,
+        generation: int,
+        prompt_tokens: int,
+        memory_tokens: int,
+    ) -> None:
         self._pieces = pieces
         self.generation = generation
         self.prompt_tokens = prompt_tokens
@@ -82,7 +93,16 @@ class MovieAgent:
     Processes: one a data folder, held by a file lock.
     """
 
-    def __init__(self, model: LanguageModel, buffer: ExperienceBuffer, store: AdapterStore, settings: Settings, *, lock: filelock.BaseFileLock | None = None, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+    def __init__(
+        self,
+        model: LanguageModel,
+        buffer: ExperienceBuffer,
+        store: AdapterStore,
+        settings: Settings,
+        *,
+        lock: filelock.BaseFileLock | None = None,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
         self.model, self.buffer, self.store, self.settings = model, buffer, store, settings
         self.catalogue = Catalogue.load()
         self._lock = lock
@@ -134,12 +154,28 @@ class MovieAgent:
 
     # -- answering -------------------------------------------------------------------------
 
-    def reply(self, user_id: str, session_id: str, message: str, *, memory: str = "on") -> Reply:
+    def probe(self, user_id: str, question: str, *, memory: str = "on") -> Reply:
+        """Answer a question in a chat of its own, without keeping it; the reply is complete."""
+        reply = self.reply(user_id, "", question, memory=memory, is_kept=False)
+        "".join(reply)
+        return reply
+
+    def reply(
+        self,
+        user_id: str,
+        session_id: str,
+        message: str,
+        *,
+        memory: str = "on",
+        is_kept: bool | None = None,
+    ) -> Reply:
         """Answer a message; the text comes by iterating.
 
         Args:
             memory: "on"; "off": the base model, nothing of earlier chats; "prompt": everything
-                ever said in the prompt (the ceiling). Only turns with "on" are kept.
+                ever said in the prompt (the ceiling).
+            is_kept: Whether the turn is experience; by default only with memory "on", so that
+                the other two can be compared without leaving a trace.
 
         Raises:
             ConfigError: If the message is empty or no text.
@@ -155,7 +191,11 @@ class MovieAgent:
         notices += [notice] if notice else []
         messages = self._messages(earlier, session, message)
         prompt_tokens = len(self.model.encode(messages))
-        without = len(self.model.encode(self._messages([], session, message))) if earlier else prompt_tokens
+        without = (
+            len(self.model.encode(self._messages([], session, message)))
+            if earlier
+            else prompt_tokens
+        )
 
         def pieces(reply: Reply) -> Iterator[str]:
             began = time.monotonic()
@@ -165,14 +205,21 @@ class MovieAgent:
                 is_whole = not reply._stop.is_set()
             finally:
                 reply.seconds = time.monotonic() - began
-                if memory == "on":
+                if memory == "on" if is_kept is None else is_kept:
                     self._keep(reply, user_id, session_id, message, is_partial=not is_whole)
 
-        reply = Reply(pieces, generation=live, prompt_tokens=prompt_tokens, memory_tokens=prompt_tokens - without)
+        reply = Reply(
+            pieces,
+            generation=live,
+            prompt_tokens=prompt_tokens,
+            memory_tokens=prompt_tokens - without,
+        )
         reply.notices = notices
         return reply
 
-    def _generate(self, reply: Reply, user_id: str, live: int, messages: list[prompts.Message]) -> Iterator[str]:
+    def _generate(
+        self, reply: Reply, user_id: str, live: int, messages: list[prompts.Message]
+    ) -> Iterator[str]:
         name = served_name(user_id, live) if live else None
 
         def load() -> dict:
@@ -185,15 +232,25 @@ class MovieAgent:
                 reply.text += piece
                 yield piece
 
-    def _keep(self, reply: Reply, user_id: str, session_id: str, message: str, *, is_partial: bool) -> None:
+    def _keep(
+        self, reply: Reply, user_id: str, session_id: str, message: str, *, is_partial: bool
+    ) -> None:
         try:
-            reply.turn = self.buffer.append(user_id, session_id, message=message, reply=reply.text, is_partial=is_partial)
+            reply.turn = self.buffer.append(
+                user_id, session_id, message=message, reply=reply.text, is_partial=is_partial
+            )
         except StoreError as error:
             reply.notices.append(f"This turn could not be kept. {error}")
 
     def _clean(self, message: str) -> tuple[str, list[str]]:
         """Return the message as it goes into prompt and buffer, and what to tell about it."""
-        text = "".join(char for char in message if char in "\n\t" or unicodedata.category(char)[0] != "C" or unicodedata.category(char) == "Cf")
+        text = "".join(
+            char
+            for char in message
+            if char in "\n\t"
+            or unicodedata.category(char)[0] != "C"
+            or unicodedata.category(char) == "Cf"
+        )
         text = text.strip()
         if not text:
             raise ConfigError("The message is empty. Type something to talk about.")
@@ -202,7 +259,9 @@ class MovieAgent:
         if len(ids) <= limit and len(text) <= limit * 40:
             return text, []
         kept = self.model.tokenizer.decode(ids[:limit]).strip()
-        return kept, [f"Your message was longer than {limit} tokens; only its first {len(kept)} characters were read."]
+        return kept, [
+            f"Your message was longer than {limit} tokens; only its first {len(kept)} characters were read."
+        ]
 
     def _live(self, user_id: str) -> tuple[int, str | None]:
         """Return the generation to answer with, and why it is not the live one, if so."""
@@ -211,9 +270,15 @@ class MovieAgent:
             return 0, None
         return self.store.usable(user_id, user.live_generation, base_hash=self.model.base_hash)
 
-    def _prompt_turns(self, user_id: str, session_id: str, memory: str, live: int) -> tuple[list[Turn], list[Turn]]:
+    def _prompt_turns(
+        self, user_id: str, session_id: str, memory: str, live: int
+    ) -> tuple[list[Turn], list[Turn]]:
         """Return the turns of other chats and of this one that the prompt should hold."""
-        session = [turn for turn in self.buffer.turns(user_id, session_id=session_id)] if memory == "on" else []
+        session = (
+            [turn for turn in self.buffer.turns(user_id, session_id=session_id)]
+            if memory == "on"
+            else []
+        )
         if memory == "off":
             return [], []
         if memory == "prompt":
@@ -221,7 +286,9 @@ class MovieAgent:
         pending = self.buffer.pending(user_id, live_generation=live)
         return [turn for turn in pending if turn.session_id != session_id], session
 
-    def _fit(self, earlier: list[Turn], session: list[Turn], message: str) -> tuple[list[Turn], list[Turn], str | None]:
+    def _fit(
+        self, earlier: list[Turn], session: list[Turn], message: str
+    ) -> tuple[list[Turn], list[Turn], str | None]:
         """Drop the oldest turns until the prompt fits: learned ones of this chat first, then
         pending ones, which the user is told."""
         room = self.model.max_context_tokens - self.settings.max_reply_tokens
@@ -232,7 +299,9 @@ class MovieAgent:
                 session = [turn for turn in session if turn is not learned]
                 continue
             dropped, earlier, session = (
-                (earlier[0], earlier[1:], session) if earlier else (session[0], earlier, session[1:])
+                (earlier[0], earlier[1:], session)
+                if earlier
+                else (session[0], earlier, session[1:])
             )
             notice = (
                 f"There is more waiting to be learned than fits into one prompt: what you said at "
@@ -242,29 +311,35 @@ class MovieAgent:
 
     @staticmethod
     def _messages(earlier: list[Turn], session: list[Turn], message: str) -> list[prompts.Message]:
-        from agent.memory.synthesis import transcript_of
-
         return prompts.chat(
-            [(turn.message, turn.reply) for turn in session], message, earlier=transcript_of(earlier) if earlier else ""
+            [(turn.message, turn.reply) for turn in session],
+            message,
+            earlier=transcript_of(earlier) if earlier else "",
         )
 
     # -- memory ----------------------------------------------------------------------------------
 
-    def recommend(self, user_id: str, number: int = 5, *, session_id: str | None = None) -> list[Recommendation]:
+    def recommend(
+        self, user_id: str, number: int = 5, *, session_id: str | None = None
+    ) -> list[Recommendation]:
         """Return films for a user, best first: read from the weights and the current chat alone."""
         live, _ = self._live(check_user_id(user_id))
         turns = self.buffer.turns(user_id, session_id=session_id) if session_id else []
         name = served_name(user_id, live) if live else None
         with (
             self._turnstile.reply(),
-            self.model.adapter(name, lambda: self.store.load(user_id, live, base_hash=self.model.base_hash)) as slot,
+            self.model.adapter(
+                name, lambda: self.store.load(user_id, live, base_hash=self.model.base_hash)
+            ) as slot,
         ):
             return recommend(
                 self.model, self.catalogue, slot=slot, number=number,
                 turns=[(turn.message, turn.reply) for turn in turns],
             )  # fmt: skip
 
-    def consolidate(self, user_id: str, *, on_progress: Callable[[Progress], None] = lambda progress: None) -> list[Report]:
+    def consolidate(
+        self, user_id: str, *, on_progress: Callable[[Progress], None] = lambda progress: None
+    ) -> list[Report]:
         """Learn everything pending now, in this thread; return a report for each slice."""
         self.buffer.retry(check_user_id(user_id))
         return self.consolidator.run(user_id, on_progress=on_progress)
@@ -290,9 +365,13 @@ def lock_folder(data_dir: Path) -> filelock.BaseFileLock:
         data_dir.mkdir(parents=True, exist_ok=True)
         lock = filelock.FileLock(data_dir / "lock", thread_local=False)
         lock.acquire(timeout=0)
-        (data_dir / "lock.pid").write_text(str(_pid()))
+        (data_dir / "lock.pid").write_text(str(os.getpid()))
     except filelock.Timeout:
-        holder = (data_dir / "lock.pid").read_text().strip() if (data_dir / "lock.pid").exists() else "unknown"
+        holder = (
+            (data_dir / "lock.pid").read_text().strip()
+            if (data_dir / "lock.pid").exists()
+            else "unknown"
+        )
         raise StoreError(
             f"{data_dir} is in use by process {holder}, and two would overwrite each other's adapters. "
             f"Close it, or give another --data-dir."
@@ -302,12 +381,3 @@ def lock_folder(data_dir: Path) -> filelock.BaseFileLock:
             f"The data folder {data_dir} cannot be written ({error.strerror}). Give --data-dir a folder that can."
         ) from error
     return lock
-
-
-def _pid() -> int:
-    import os
-
-    return os.getpid()
-
-
-__all__ = ["AgentError", "MovieAgent", "Reply", "user_id_of"]

@@ -53,17 +53,28 @@ def recommend(
     )  # fmt: skip
     order = sorted(range(len(films)), key=lambda i: -liking[i])[:NUM_CHECKED]
     seen = _odds(
-        model, [prompts.HAVE_SEEN.format(title=films[i].title) for i in order], turns, slot, prompts.HAVE_SEEN_STARTS
+        model,
+        [prompts.HAVE_SEEN.format(title=films[i].title) for i in order],
+        turns,
+        slot,
+        prompts.HAVE_SEEN_STARTS,
     )
     best = [i for i, odds in zip(order, seen, strict=True) if odds <= 0 and liking[i] > 0][:number]
     reasons = model.generate(
         [prompts.chat(turns, prompts.WOULD_LIKE.format(film=in_full(films[i]))) for i in best], slot=slot, max_new_tokens=48
     ) if best else []  # fmt: skip
-    return [Recommendation(films[i], liking[i], reason.strip()) for i, reason in zip(best, reasons, strict=True)]
+    return [
+        Recommendation(films[i], liking[i], reason.strip())
+        for i, reason in zip(best, reasons, strict=True)
+    ]
 
 
 def _odds(
-    model: LanguageModel, questions: Sequence[str], turns: Sequence[tuple[str, str]], slot: str, starts: tuple[tuple[str, ...], tuple[str, ...]]
+    model: LanguageModel,
+    questions: Sequence[str],
+    turns: Sequence[tuple[str, str]],
+    slot: str,
+    starts: tuple[tuple[str, ...], tuple[str, ...]],
 ) -> list[float]:
     """Return log P(yes) − log P(no) for each question, judged by how the reply begins."""
     affirm, deny = ([model.encode_answer(word)[0] for word in words] for words in starts)
@@ -74,6 +85,8 @@ def _odds(
             for question in questions[start : start + FILMS_AT_A_TIME]
         ]
         with torch.inference_mode():
-            logprobs = model.answer_logits(batch, slot=slot).float().log_softmax(-1)  # (N, V), one token each
+            logprobs = (
+                model.answer_logits(batch, slot=slot).float().log_softmax(-1)
+            )  # (N, V), one token each
         odds += (logprobs[:, affirm].logsumexp(1) - logprobs[:, deny].logsumexp(1)).tolist()
     return odds

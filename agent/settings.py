@@ -17,7 +17,11 @@ class Settings(BaseSettings):
     """All settings. A wrong value is a `ConfigError` that names it (`Settings.read`)."""
 
     model_config = SettingsConfigDict(
-        env_prefix="IMPRINT_", env_file=".env", extra="ignore", frozen=True, use_attribute_docstrings=True
+        env_prefix="IMPRINT_",
+        env_file=".env",
+        extra="ignore",
+        frozen=True,
+        use_attribute_docstrings=True,
     )
 
     # -- where and with what ---------------------------------------------------------

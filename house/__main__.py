@@ -1,10 +1,10 @@
 """python -m house: make the house model.
 
-    python -m house text --number 3          read some training documents
-    python -m house tokenizer RUN            train the tokenizer of a run
-    python -m house train RUN --tokens 20e6  train, or go on training
-    python -m house export RUN               write house/weights from a run
-    python -m house exam                     what the exported model can do
+python -m house text --number 3          read some training documents
+python -m house tokenizer RUN            train the tokenizer of a run
+python -m house train RUN --tokens 20e6  train, or go on training
+python -m house export RUN               write house/weights from a run
+python -m house exam                     what the exported model can do
 """
 
 import logging
@@ -27,7 +27,8 @@ Run = Annotated[Path, typer.Argument(help="folder of the run, for example house/
 def new_writer(side: str = "train", *, novel: bool = False) -> Writer:
     catalogue = Catalogue.load()
     films = [
-        {"title": film.title, "directors": film.directors, "actors": film.actors} for film in catalogue.films
+        {"title": film.title, "directors": film.directors, "actors": film.actors}
+        for film in catalogue.films
     ]
     return Writer(Grammar(Values(films, novel=novel), side=side), catalogue.films)
 
@@ -48,13 +49,19 @@ def tokenizer(run: Run, documents: int = 40_000, seed: int = 1) -> None:
     from house.tokenizer import train_tokenizer
 
     writer, rng = new_writer(), random.Random(seed)
-    sample = (message["content"] for _ in range(documents) for message in writer.document(rng, rng.random()))
+    sample = (
+        message["content"]
+        for _ in range(documents)
+        for message in writer.document(rng, rng.random())
+    )
     train_tokenizer(sample).save_pretrained(run)
     typer.echo(f"{run}: tokenizer written")
 
 
 @app.command()
-def train(run: Run, tokens: float = 20e6, decay: float = 0.3, seed: int = 0, max_minutes: float = 1e6) -> None:
+def train(
+    run: Run, tokens: float = 20e6, decay: float = 0.3, seed: int = 0, max_minutes: float = 1e6
+) -> None:
     """Train from scratch, or go on from the run's checkpoint; a line of log.jsonl every 50 steps."""
     from transformers import AutoTokenizer
 
@@ -62,7 +69,12 @@ def train(run: Run, tokens: float = 20e6, decay: float = 0.3, seed: int = 0, max
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     training = Training(
-        run, new_writer(), AutoTokenizer.from_pretrained(run), seed=seed, total_tokens=tokens, decay=decay
+        run,
+        new_writer(),
+        AutoTokenizer.from_pretrained(run),
+        seed=seed,
+        total_tokens=tokens,
+        decay=decay,
     )
     if (run / "checkpoint.pt").exists():
         training.resume()

@@ -44,12 +44,17 @@ class World:
             kind, subject = rng.choice(kinds), USER
             if rng.random() < share_other and grammar.kinds[kind].get("other"):
                 told = [fact.subject for fact in self.facts if not fact.subject.is_user]
-                subject = rng.choice(told) if told and rng.random() < 0.4 else grammar.new_subject(rng)
+                subject = (
+                    rng.choice(told) if told and rng.random() < 0.4 else grammar.new_subject(rng)
+                )
             elif self.facts and rng.random() < 0.12:
                 # The same kind about somebody else: what keeps people apart.
                 twin = rng.choice(self.facts)
                 if grammar.kinds[twin.kind].get("other"):
-                    kind, subject = twin.kind, (grammar.new_subject(rng) if twin.subject.is_user else USER)
+                    kind, subject = (
+                        twin.kind,
+                        (grammar.new_subject(rng) if twin.subject.is_user else USER),
+                    )
             is_many = grammar.kinds[kind].get("many") == "true" and subject.is_user
             fact = grammar.new_fact(kind, subject, rng)
             if not is_many and self.find(kind, subject, fact.key):
@@ -103,7 +108,9 @@ class World:
 
     def other_value(self, fact: Fact) -> str:
         """Return a value the fact does not have: its old one, somebody else's, or a new one."""
-        others = [other.value for other in self.facts if other.kind == fact.kind and other is not fact]
+        others = [
+            other.value for other in self.facts if other.kind == fact.kind and other is not fact
+        ]
         pool = [value for value in [*fact.earlier, *others] if value.lower() != fact.value.lower()]
         if pool and self.rng.random() < 0.6:
             return self.rng.choice(pool)
@@ -124,7 +131,11 @@ class World:
                 twin = rng.choice(self.facts)
                 if grammar.kinds[twin.kind].get("other"):
                     kind = twin.kind
-                    subject = USER if not twin.subject.is_user and rng.random() < 0.6 else grammar.new_subject(rng)
+                    subject = (
+                        USER
+                        if not twin.subject.is_user and rng.random() < 0.6
+                        else grammar.new_subject(rng)
+                    )
             elif self.facts and roll < 0.5:
                 subject = rng.choice(self.facts).subject
             elif roll < 0.6:
@@ -138,7 +149,9 @@ class World:
                 continue
             answer = grammar.unknown(kind, subject, rng, fact.key)
             if rng.random() < 0.15:
-                return grammar.yes_no(fact, fact.value, rng), rng.choice([answer, rng.choice(grammar.talk["unknown"]["yesno"])])
+                return grammar.yes_no(fact, fact.value, rng), rng.choice(
+                    [answer, rng.choice(grammar.talk["unknown"]["yesno"])]
+                )
             return grammar.question(fact, rng), answer
         return None
 
@@ -149,9 +162,15 @@ class World:
             "watchlist": {"seen_film"}, "languages": {"learning", "nationality"}, "studies": {"job"},
             "film_opinion": {"film_rating"}, "film_rating": {"film_opinion"}, "hobby": {"sport"}, "sport": {"hobby"},
         }.get(kind, set())  # fmt: skip
-        if kind == "name" and not subject.is_user and any(fact.kind in NAMES_SOMEBODY for fact in self.facts):
+        if (
+            kind == "name"
+            and not subject.is_user
+            and any(fact.kind in NAMES_SOMEBODY for fact in self.facts)
+        ):
             return True  # "my husband is called" may be the partner
-        if kind in NAMES_SOMEBODY and any(fact.kind == "name" and not fact.subject.is_user for fact in self.facts):
+        if kind in NAMES_SOMEBODY and any(
+            fact.kind == "name" and not fact.subject.is_user for fact in self.facts
+        ):
             return True
         return any(fact.kind in near and fact.subject == subject for fact in self.facts)
 
@@ -162,7 +181,10 @@ class World:
         mine = [fact for fact in self.facts if fact.subject.is_user]
         if not mine:
             return question, grammar.talk["unknown"]["summary"][0]
-        said = [fill(grammar.kinds[fact.kind]["answers"][0], v=fact.value, k=fact.key) for fact in mine[-5:]]
+        said = [
+            fill(grammar.kinds[fact.kind]["answers"][0], v=fact.value, k=fact.key)
+            for fact in mine[-5:]
+        ]
         return question, summary["openers"][0].strip() + " " + " ".join(said)
 
     # -- taste ---------------------------------------------------------------------
@@ -182,7 +204,9 @@ class World:
                 seen.add((fact.key or fact.value).lower())
         return loved, hated, seen
 
-    def suggest(self, films: list[Film], *, wish: str = "", avoid: set[str] = frozenset()) -> str | None:
+    def suggest(
+        self, films: list[Film], *, wish: str = "", avoid: set[str] = frozenset()
+    ) -> str | None:
         """Return a suggestion that fits the wish (a genre, or empty) and the taste."""
         rng, lines = self.rng, self.grammar.films["suggestions"]
         loved, hated, seen = self.taste()
@@ -229,7 +253,11 @@ class World:
     def ask_seen(self, films: list[Film]) -> Turn:
         rng, grammar = self.rng, self.grammar
         lines = grammar.films["would_like"]
-        told = [fact.key or fact.value for fact in self.facts if fact.kind in SAYS_SEEN and fact.subject.is_user]
+        told = [
+            fact.key or fact.value
+            for fact in self.facts
+            if fact.kind in SAYS_SEEN and fact.subject.is_user
+        ]
         is_seen = bool(told) and rng.random() < 0.6
         title = rng.choice(told) if is_seen else rng.choice(films).title
         is_seen = title.lower() in {name.lower() for name in told}
@@ -251,7 +279,9 @@ def film_slots(film: Film) -> dict[str, str]:
 
 
 def film_in_full(film: Film) -> str:
-    return prompts.FILM_IN_FULL.format(title=film.title, year=film.year, genres=", ".join(film.genres))
+    return prompts.FILM_IN_FULL.format(
+        title=film.title, year=film.year, genres=", ".join(film.genres)
+    )
 
 
 class Writer:
@@ -341,10 +371,14 @@ class Writer:
         num_earlier = 0 if roll < 0.22 else rng.randint(1, most)
         earlier = self.sessions(self.told_turns(world, num_earlier), rng) if num_earlier else ""
         if earlier == "" and rng.random() < 0.1:
-            earlier = self.sessions([(*self.idle_turn(world), []) for _ in range(rng.randint(1, 3))], rng)
+            earlier = self.sessions(
+                [(*self.idle_turn(world), []) for _ in range(rng.randint(1, 3))], rng
+            )
         turns: list[Turn] = []
-        if roll < 0.22 and rng.random() < 0.75 or rng.random() < 0.12:
-            turns += [turn[:2] for turn in self.told_turns(world, rng.randint(1, 1 + round(3 * level)))]
+        if (roll < 0.22 and rng.random() < 0.75) or rng.random() < 0.12:
+            turns += [
+                turn[:2] for turn in self.told_turns(world, rng.randint(1, 1 + round(3 * level)))
+            ]
         turns += self.asking_turns(world, rng, rng.randint(3, 5 + round(7 * level)))
         return to_messages(turns, earlier)
 
@@ -358,7 +392,9 @@ class Writer:
             roll = rng.random()
             turn: Turn | None = None
             if roll < 0.50 and facts:
-                turn = world.ask(facts.pop() if facts and rng.random() < 0.8 else rng.choice(world.facts))
+                turn = world.ask(
+                    facts.pop() if facts and rng.random() < 0.8 else rng.choice(world.facts)
+                )
             elif roll < 0.70:
                 turn = world.ask_unknown(kinds)
             elif roll < 0.74 and world.facts:
@@ -381,7 +417,9 @@ class Writer:
                     suggested = reply
                     lines = self.grammar.films["suggestions"]
                     if rng.random() < 0.5:
-                        title = next((film.title for film in self.films if film.title in suggested), "")
+                        title = next(
+                            (film.title for film in self.films if film.title in suggested), ""
+                        )
                         reply = world.suggest(self.films, wish=wish, avoid={title.lower()})
                         if reply is None:
                             continue
@@ -401,7 +439,9 @@ class Writer:
 
     def sessions(self, turns: list, rng: random.Random) -> str:
         """Return turns as the transcript of one to three sessions."""
-        cuts = sorted(rng.sample(range(1, len(turns)), min(len(turns) - 1, rng.choice([0, 0, 1, 2]))))
+        cuts = sorted(
+            rng.sample(range(1, len(turns)), min(len(turns) - 1, rng.choice([0, 0, 1, 2])))
+        )
         parts = [turns[i:j] for i, j in zip([0, *cuts], [*cuts, len(turns)], strict=True)]
         return prompts.transcript([[turn[:2] for turn in part] for part in parts])
 
@@ -416,9 +456,13 @@ class Writer:
         for message, _, facts in rng.sample(turns, min(len(turns), rng.randint(1, 4))):
             kind = rng.choice(prompts.QUESTION_KINDS)
             # A value that a later message replaced is not asked for here.
-            lines = [self.pair(world, rng.choice(facts), kind, rng) for _ in range(4)] if facts else []
+            lines = (
+                [self.pair(world, rng.choice(facts), kind, rng) for _ in range(4)] if facts else []
+            )
             lines = list(dict.fromkeys(lines)) or [prompts.NOTHING_TO_ASK]
-            tasks.append((prompts.WRITE_QUESTIONS.format(message=message, kind=kind), "\n".join(lines)))
+            tasks.append(
+                (prompts.WRITE_QUESTIONS.format(message=message, kind=kind), "\n".join(lines))
+            )
         return to_messages(tasks, earlier)
 
     def pair(self, world: World, fact: Fact, kind: str, rng: random.Random) -> str:
@@ -428,9 +472,17 @@ class Writer:
             if rng.random() < 0.5:
                 return f"{plain(grammar, fact, rng, 'yesno', fact.value)} | yes"
             return f"{plain(grammar, fact, rng, 'yesno', world.other_value(fact))} | no"
-        name = "indirect" if kind == "indirect" and grammar.part(fact.kind, fact.subject).get("indirect") else "asks"
+        name = (
+            "indirect"
+            if kind == "indirect" and grammar.part(fact.kind, fact.subject).get("indirect")
+            else "asks"
+        )
         if name == "asks" and rng.random() < 0.35:
-            clause = fill(rng.choice(grammar.part(fact.kind, fact.subject)["clauses"]), k=fact.key, my=fact.subject.my)
+            clause = fill(
+                rng.choice(grammar.part(fact.kind, fact.subject)["clauses"]),
+                k=fact.key,
+                my=fact.subject.my,
+            )
             question = fill(rng.choice(grammar.talk["carriers"]["carriers"]), c=clause)
         else:
             question = plain(grammar, fact, rng, name)
@@ -460,7 +512,9 @@ class Writer:
             if not values[what]:
                 what = "year"
             question = grammar.said(rng.choice(lines[what]["asks"]), rng, title=film.title)
-            return question, fill(pick(lines[what]["answers"], rng), title=film.title, v=values[what])
+            return question, fill(
+                pick(lines[what]["answers"], rng), title=film.title, v=values[what]
+            )
         if roll < 0.60:
             title = self.grammar.values.invented_title(rng)
             what = rng.choice(["year", "director", "genre", "actor"])
@@ -477,7 +531,9 @@ class Writer:
             return self.particular_wish(film, rng)
         if roll < 0.88:
             wish = rng.choice(["", film.genres[0], film.genres[0], film.genres[0]])
-            return self.wish(rng, wish or "any"), fill(rng.choice(grammar.films["suggestions"]["plain"]), **slots)
+            return self.wish(rng, wish or "any"), fill(
+                rng.choice(grammar.films["suggestions"]["plain"]), **slots
+            )
         opinions = grammar.films["opinions"]
         asks, replies = rng.choice([("asks", "answers"), ("user_opinions", "opinion_replies")])
         question = grammar.said(rng.choice(opinions[asks]), rng, title=film.title)
@@ -486,13 +542,21 @@ class Writer:
     def particular_wish(self, film: Film, rng: random.Random) -> Turn:
         """Return a wish for a decade, a director, an actor, or a film like another, and a film."""
         decade = DECADES[film.year // 10 * 10]
-        alike = [other for other in self.films if other is not film and other.genres[0] == film.genres[0]]
-        wishes = {"decade": decade, "director": rng.choice(film.directors), "like": rng.choice(alike).title}
+        alike = [
+            other for other in self.films if other is not film and other.genres[0] == film.genres[0]
+        ]
+        wishes = {
+            "decade": decade,
+            "director": rng.choice(film.directors),
+            "like": rng.choice(alike).title,
+        }
         if film.actors:
             wishes["actor"] = rng.choice(film.actors)
         wish = rng.choice(list(wishes))
         said = self.grammar.said(rng.choice(self.grammar.wishes[wish]), rng, v=wishes[wish])
-        return said, fill(rng.choice(self.grammar.films["suggestions"]["plain"]), **film_slots(film))
+        return said, fill(
+            rng.choice(self.grammar.films["suggestions"]["plain"]), **film_slots(film)
+        )
 
     def wish(self, rng: random.Random, wish: str) -> str:
         if wish == "any" and rng.random() < 0.25:

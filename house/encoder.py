@@ -16,7 +16,14 @@ from house.people import USER, Grammar
 DIMENSIONS = 64
 
 
-def train_encoder(tokenizer: PreTrainedTokenizerFast, grammar: Grammar, to: Path, *, steps: int = 2000, seed: int = 0) -> float:
+def train_encoder(
+    tokenizer: PreTrainedTokenizerFast,
+    grammar: Grammar,
+    to: Path,
+    *,
+    steps: int = 2000,
+    seed: int = 0,
+) -> float:
     """Train the encoder and save it; return the last mean loss, in nats."""
     rng = random.Random(seed)
     torch.manual_seed(seed)
@@ -33,7 +40,8 @@ def train_encoder(tokenizer: PreTrainedTokenizerFast, grammar: Grammar, to: Path
             for side in sides:
                 side.append(grammar.question(fact, rng))
         left, right = (
-            torch.nn.functional.normalize(model(model.tokenize(side))["sentence_embedding"], dim=-1) for side in sides
+            torch.nn.functional.normalize(model(model.tokenize(side))["sentence_embedding"], dim=-1)
+            for side in sides
         )
         loss = torch.nn.functional.cross_entropy(left @ right.T * 20, torch.arange(len(chosen)))
         loss.backward()

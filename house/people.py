@@ -22,7 +22,9 @@ USER_FIELDS = {
 """Lists of lines that the user says: these are split into train, dev and final."""
 
 RELATIONS = """sister;brother;mother;father;wife;husband;boyfriend;girlfriend;roommate;boss;neighbour;colleague;daughter;son;
-cousin;uncle;aunt;grandmother;grandfather;niece;nephew;mum;dad;best friend;flatmate;old friend""".replace("\n", "").split(";")
+cousin;uncle;aunt;grandmother;grandfather;niece;nephew;mum;dad;best friend;flatmate;old friend""".replace(
+    "\n", ""
+).split(";")
 
 
 @dataclass(frozen=True)
@@ -53,12 +55,15 @@ class Fact:
 def fill(template: str, *, lower: bool = False, **slots: str) -> str:
     """Return the template with its slots filled, "a" before a vowel made "an", and a capital at
     the start (unless `lower`)."""
+
     def slot(match: re.Match[str]) -> str:
         return slots[match.group(1)]
 
     text = re.sub(
         r"\b([Aa]) \{(\w+)\}",
-        lambda match: f"{match[1]}{'n' if slots[match[2]][:1].lower() in 'aeiou' else ''} {slots[match[2]]}",
+        lambda match: (
+            f"{match[1]}{'n' if slots[match[2]][:1].lower() in 'aeiou' else ''} {slots[match[2]]}"
+        ),
         template,
     )
     text = PLACEHOLDER.sub(slot, text)
@@ -70,7 +75,9 @@ def fill(template: str, *, lower: bool = False, **slots: str) -> str:
 def typo(template: str, rng: random.Random) -> str:
     """Return the template with one slip in one of its longer words, never in a slot."""
     words = template.split(" ")
-    places = [i for i, word in enumerate(words) if len(word) > 3 and "{" not in word and word.isalpha()]
+    places = [
+        i for i, word in enumerate(words) if len(word) > 3 and "{" not in word and word.isalpha()
+    ]
     if not places:
         return template
     i = rng.choice(places)
@@ -106,7 +113,9 @@ class Grammar:
 
     # -- the user speaks -------------------------------------------------------
 
-    def said(self, template: str, rng: random.Random, fact: Fact | None = None, **slots: str) -> str:
+    def said(
+        self, template: str, rng: random.Random, fact: Fact | None = None, **slots: str
+    ) -> str:
         """Return a user's line as typed: at times in lower case (the value of `fact` then too),
         without a final stop, or with a slip."""
         roll = rng.random()
@@ -135,7 +144,11 @@ class Grammar:
             text = _stopped(text) + " " + rng.choice(intros["suffixes"])
         if rng.random() < 0.15:
             filler = rng.choice(self.talk["fillers"])
-            text = _stopped(filler) + " " + text if rng.random() < 0.6 else _stopped(text) + " " + filler
+            text = (
+                _stopped(filler) + " " + text
+                if rng.random() < 0.6
+                else _stopped(text) + " " + filler
+            )
         return text
 
     def question(self, fact: Fact, rng: random.Random, *, indirect: float = 0.15) -> str:
@@ -168,12 +181,25 @@ class Grammar:
             line = rng.choice(self.kinds[fact.kind]["corrections"])
         else:
             line = rng.choice(self.part(fact.kind, fact.subject)["states"])
-            line = rng.choice(["Correction: ", "I was wrong. ", "That has changed. ", "Update: ", "Not any more, "]) + line
+            line = (
+                rng.choice(
+                    [
+                        "Correction: ",
+                        "I was wrong. ",
+                        "That has changed. ",
+                        "Update: ",
+                        "Not any more, ",
+                    ]
+                )
+                + line
+            )
         return self.said(line, rng, fact, old=fact.earlier[-1])
 
     # -- the assistant speaks --------------------------------------------------
 
-    def answer(self, fact: Fact, rng: random.Random, *, name: str = "answers", value: str = "") -> str:
+    def answer(
+        self, fact: Fact, rng: random.Random, *, name: str = "answers", value: str = ""
+    ) -> str:
         lines = self.part(fact.kind, fact.subject)[name]
         line = lines[0] if rng.random() < 0.7 else rng.choice(lines)
         return fill(line, v=value or fact.value, k=fact.key, your=fact.subject.your)
@@ -232,12 +258,15 @@ def of_side(items: list[dict], side: str, field: str) -> list[dict]:
 
 def attribute_kind(item: dict, frames: dict) -> dict:
     """Return "my gym is …" as a kind of fact."""
+
     def named(data: object) -> object:
         if isinstance(data, dict):
             return {key: named(value) for key, value in data.items()}
         if isinstance(data, list):
             return [named(line) for line in data]
-        return data.replace(" a {n}", f" {'an' if item['noun'][0] in 'aeiou' else 'a'} {item['noun']}").replace("{n}", item["noun"])
+        return data.replace(
+            " a {n}", f" {'an' if item['noun'][0] in 'aeiou' else 'a'} {item['noun']}"
+        ).replace("{n}", item["noun"])
 
     kind = named(frames)
     noun = item["noun"]
@@ -278,8 +307,38 @@ def _soften(text: str, opener: str) -> str:
     """Lower the first letter after an opener that does not end a sentence, except of "I" and names."""
     first = text.split(" ")[0]
     is_plain = first.isalpha() and first not in {"I"} and len(text) > 1 and text[1:2].islower()
-    common = {"my", "the", "what", "where", "which", "who", "how", "do", "does", "did", "is", "am", "are", "have", "can",
-              "could", "when", "in", "on", "a", "for", "there", "name", "tell", "if", "we", "so", "at", "our", "been"}
+    common = {
+        "my",
+        "the",
+        "what",
+        "where",
+        "which",
+        "who",
+        "how",
+        "do",
+        "does",
+        "did",
+        "is",
+        "am",
+        "are",
+        "have",
+        "can",
+        "could",
+        "when",
+        "in",
+        "on",
+        "a",
+        "for",
+        "there",
+        "name",
+        "tell",
+        "if",
+        "we",
+        "so",
+        "at",
+        "our",
+        "been",
+    }
     if not opener.rstrip().endswith((".", "!", "?")) and is_plain and first.lower() in common:
         return text[0].lower() + text[1:]
     return text

@@ -16,7 +16,6 @@ import json
 import logging
 import random
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,7 +39,9 @@ SHARD_DOCUMENTS = 600
 """Documents made at a time; batches do not cross shards."""
 
 
-def new_model(tokenizer: PreTrainedTokenizerFast, *, layers: int = 6, width: int = 320, hidden: int = 960) -> Qwen3ForCausalLM:
+def new_model(
+    tokenizer: PreTrainedTokenizerFast, *, layers: int = 6, width: int = 320, hidden: int = 960
+) -> Qwen3ForCausalLM:
     """Return an untrained model: Qwen3 blocks, tied embeddings, heads of 64."""
     return Qwen3ForCausalLM(
         Qwen3Config(
@@ -77,7 +78,9 @@ class Batch:
     """(N,) 1 for a trained token, 0 for padding."""
 
 
-def make_batches(rows: list[tuple[list[int], list[bool]]], pad: int, rng: random.Random) -> list[Batch]:
+def make_batches(
+    rows: list[tuple[list[int], list[bool]]], pad: int, rng: random.Random
+) -> list[Batch]:
     """Pack documents into rows of the shortest T that holds them, first fit, and rows into batches."""
     batches = []
     for shortest, longest in zip((0, *ROW_TOKENS), ROW_TOKENS, strict=False):
@@ -120,10 +123,14 @@ def _batch(packed: list, length: int, pad: int) -> Batch:
     targets = targets[torch.randperm(len(targets))[:size]] if len(targets) > size else targets
     weights = torch.ones(size)
     weights[len(targets) :] = 0
-    return Batch(ids, positions, documents, F.pad(targets, (0, size - len(targets)), value=1), weights)
+    return Batch(
+        ids, positions, documents, F.pad(targets, (0, size - len(targets)), value=1), weights
+    )
 
 
-def batches_of_shard(writer: Writer, encoder: Encoder, number: int, *, seed: int, level: float, pad: int) -> list[Batch]:
+def batches_of_shard(
+    writer: Writer, encoder: Encoder, number: int, *, seed: int, level: float, pad: int
+) -> list[Batch]:
     """Return the batches of shard `number`; the same arguments give the same batches."""
     rng = random.Random(f"{seed}/{number}")
     documents = [writer.document(rng, level) for _ in range(SHARD_DOCUMENTS)]
@@ -137,7 +144,10 @@ def loss_of(model: Qwen3ForCausalLM, batch: Batch) -> Tensor:
     length = batch.ids.shape[1]
     causal = torch.ones(length, length, dtype=torch.bool, device=batch.ids.device).tril()
     hidden = model.model(
-        input_ids=batch.ids, attention_mask=(same & causal)[:, None], position_ids=batch.positions, use_cache=False
+        input_ids=batch.ids,
+        attention_mask=(same & causal)[:, None],
+        position_ids=batch.positions,
+        use_cache=False,
     ).last_hidden_state
     logits = model.lm_head(hidden.flatten(0, 1)[batch.targets - 1])  # (N, V)
     losses = F.cross_entropy(logits.float(), batch.ids.flatten()[batch.targets], reduction="none")
@@ -150,7 +160,16 @@ class Training:
     Threads and processes: one of each.
     """
 
-    def __init__(self, folder: Path, writer: Writer, tokenizer: PreTrainedTokenizerFast, *, seed: int, total_tokens: float, decay: float) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        writer: Writer,
+        tokenizer: PreTrainedTokenizerFast,
+        *,
+        seed: int,
+        total_tokens: float,
+        decay: float,
+    ) -> None:
         self.folder, self.writer, self.tokenizer = folder, writer, tokenizer
         self.seed, self.total_tokens, self.decay = seed, total_tokens, decay
         torch.manual_seed(seed)
@@ -179,7 +198,14 @@ class Training:
         window: list[float] = []
         while self.state["tokens"] < self.total_tokens and time.monotonic() - began < max_seconds:
             level = min(1.0, 0.1 + self.state["tokens"] / 5e6)
-            for batch in batches_of_shard(self.writer, encoder, self.state["shard"], seed=self.seed, level=level, pad=self.tokenizer.pad_token_id):
+            for batch in batches_of_shard(
+                self.writer,
+                encoder,
+                self.state["shard"],
+                seed=self.seed,
+                level=level,
+                pad=self.tokenizer.pad_token_id,
+            ):
                 factor = self.rate()
                 for optimizer, rate in zip(self.optimizers, rates, strict=True):
                     optimizer.param_groups[0]["lr"] = rate * factor
@@ -212,7 +238,11 @@ class Training:
         """Write the checkpoint beside the old one, then put it in its place."""
         path = self.folder / "checkpoint.pt"
         torch.save(
-            {"model": self.model.state_dict(), "state": self.state, "optimizers": [o.state_dict() for o in self.optimizers]},
+            {
+                "model": self.model.state_dict(),
+                "state": self.state,
+                "optimizers": [o.state_dict() for o in self.optimizers],
+            },
             path.with_suffix(".new"),
         )
         path.with_suffix(".new").replace(path)
@@ -223,5 +253,3 @@ class Training:
         for optimizer, state in zip(self.optimizers, saved["optimizers"], strict=True):
             optimizer.load_state_dict(state)
         self.state = saved["state"]
-
-

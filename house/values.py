@@ -31,11 +31,17 @@ MONTHS = """January February March April May June July August September October 
 PETS = """Miso Biscuit Luna Pepper Olive Rufus Nori Pixel Bruno Mochi Tofu Salem Ziggy Hazel Waffle Pickle Maple Oreo Shadow
 Cosmo Basil Ginger Taco Smokey Nala Felix Dusty Peanut Marble Clover""".split()
 BANDS = """Radiohead;Nina Simone;The Cure;Fela Kuti;Portishead;Kraftwerk;Joni Mitchell;David Bowie;Massive Attack;Björk;Sade;
-Leonard Cohen;The Smiths;Mercedes Sosa;Sigur Rós;Blur;Prince;Arcade Fire;Stereolab;Tame Impala""".replace("\n", "").split(";")
+Leonard Cohen;The Smiths;Mercedes Sosa;Sigur Rós;Blur;Prince;Arcade Fire;Stereolab;Tame Impala""".replace(
+    "\n", ""
+).split(";")
 BOOKS = """Dune;Middlemarch;Beloved;The Trial;Emma;Kindred;Pedro Páramo;Ulysses;The Hobbit;Momo;Solaris;Moby Dick;Siddhartha;
-Persuasion;Rebecca;The Stranger;Things Fall Apart;Norwegian Wood;The Leopard;Stoner""".replace("\n", "").split(";")
+Persuasion;Rebecca;The Stranger;Things Fall Apart;Norwegian Wood;The Leopard;Stoner""".replace(
+    "\n", ""
+).split(";")
 SERIES = """The Wire;Twin Peaks;Fleabag;Breaking Bad;Dark;The Office;Severance;Borgen;Fargo;The Sopranos;Detectorists;Lost;
-Succession;Frasier;Andor;Deadwood;Fawlty Towers;Columbo;Better Call Saul;Derry Girls""".replace("\n", "").split(";")
+Succession;Frasier;Andor;Deadwood;Fawlty Towers;Columbo;Better Call Saul;Derry Girls""".replace(
+    "\n", ""
+).split(";")
 CINEMAS = "Rialto Odeon Luna Astor Capitol Lumière Roxy Phoenix Metropol Gaumont Eden Regal Apollo Curzon".split()
 GENRES = {
     "action": ("action films", "an action film"),
@@ -148,7 +154,9 @@ class Values:
         return self._full_name(rng) if self._novel or rng.random() < 0.3 else rng.choice(real)
 
     def invented_title(self, rng: random.Random) -> str:
-        return rng.choice(["The {}", "{}", "{} Road", "The Last {}", "{} and Me"]).format(self._name(rng))
+        return rng.choice(["The {}", "{}", "{} Road", "The Last {}", "{} and Me"]).format(
+            self._name(rng)
+        )
 
     def _film_title(self, rng: random.Random) -> str:
         if self._novel or rng.random() < 0.25:
@@ -158,4 +166,11 @@ class Values:
     @staticmethod
     def _clock(rng: random.Random) -> str:
         hour = rng.choice("seven eight nine ten eleven six".split())
-        return rng.choice([f"half past {hour}", f"{hour} o'clock", f"{rng.randint(6, 11)} pm", f"{rng.randint(6, 11)}:{rng.choice(['15', '30', '45'])} pm"])
+        return rng.choice(
+            [
+                f"half past {hour}",
+                f"{hour} o'clock",
+                f"{rng.randint(6, 11)} pm",
+                f"{rng.randint(6, 11)}:{rng.choice(['15', '30', '45'])} pm",
+            ]
+        )

@@ -46,7 +46,10 @@ def test_each_generation_answers_for_itself(tiny_model):
 def test_an_adapter_of_another_shape_is_refused_and_leaves_no_trace(tiny_model):
     tensors = random_adapter(tiny_model, 0)
     damaged = {name: tensor[:, :-1] for name, tensor in tensors.items()}
-    with pytest.raises(AdapterError, match="this model wants"), tiny_model.adapter("eve@v1", lambda: damaged):
+    with (
+        pytest.raises(AdapterError, match="this model wants"),
+        tiny_model.adapter("eve@v1", lambda: damaged),
+    ):
         pass
     with tiny_model.adapter("eve@v1", lambda: tensors) as slot:
         assert reply(tiny_model, slot) != reply(tiny_model, BASE)
@@ -61,7 +64,9 @@ def test_with_all_slots_in_use_a_reply_queues_and_says_so(tiny_model):
         with tiny_model.adapter("dan@v1", load, on_wait=waits.set):
             entered.set()
 
-    held = [tiny_model.adapter(f"u{i}@v1", lambda i=i: random_adapter(tiny_model, i)) for i in range(3)]
+    held = [
+        tiny_model.adapter(f"u{i}@v1", lambda i=i: random_adapter(tiny_model, i)) for i in range(3)
+    ]
     for pin in held:
         pin.__enter__()
     thread = threading.Thread(target=fourth)
@@ -94,9 +99,13 @@ def test_nine_users_over_three_slots_in_two_threads_while_one_is_trained(tiny_mo
     def train() -> None:
         tiny_model.start_training(users["user0@v1"], seed=0)
         optimizer = torch.optim.AdamW(tiny_model.training_parameters(), lr=0.01)
-        pair = Answered(tuple(tiny_model.encode(messages_of("Hi"))), tuple(tiny_model.encode_answer("Turin.")))
+        pair = Answered(
+            tuple(tiny_model.encode(messages_of("Hi"))), tuple(tiny_model.encode_answer("Turin."))
+        )
         while not done.is_set():
-            tiny_model.answer_logits([pair, pair], slot=TRAINING).float().logsumexp(-1).mean().backward()
+            tiny_model.answer_logits([pair, pair], slot=TRAINING).float().logsumexp(
+                -1
+            ).mean().backward()
             optimizer.step()
             optimizer.zero_grad()
 
@@ -121,7 +130,10 @@ def test_gradients_are_the_same_before_and_after_a_reply(tiny_folder, monkeypatc
     model = LanguageModel.load(str(tiny_folder), num_slots=1, lora_rank=4, lora_alpha=8)
     packed = [module for module in model._model.modules() if isinstance(module, bnb.nn.Linear4bit)]
     assert bool(packed) != is_unpacked
-    pair = Answered(tuple(model.encode(messages_of("Where do I live?"))), tuple(model.encode_answer("In Turin.")))
+    pair = Answered(
+        tuple(model.encode(messages_of("Where do I live?"))),
+        tuple(model.encode_answer("In Turin.")),
+    )
 
     def gradients() -> list[torch.Tensor]:
         model.start_training(random_adapter(model, 3), seed=0)
@@ -139,13 +151,18 @@ def test_gradients_are_the_same_before_and_after_a_reply(tiny_folder, monkeypatc
 
 
 def test_logits_of_a_batch_with_a_shared_prefix_are_those_of_each_alone(tiny_model):
-    earlier = prompts.transcript([[("I live in Turin.", "Noted."), ("My name is Ada.", "Hello Ada.")]] * 2)
+    earlier = prompts.transcript(
+        [[("I live in Turin.", "Noted."), ("My name is Ada.", "Hello Ada.")]] * 2
+    )
     batch = [
         Answered(
             tuple(tiny_model.encode(prompts.chat([], question, earlier=earlier))),
             tuple(tiny_model.encode_answer(answer)),
         )
-        for question, answer in [("Where do I live?", "You live in Turin."), ("My name, what is it?", "Ada.")]
+        for question, answer in [
+            ("Where do I live?", "You live in Turin."),
+            ("My name, what is it?", "Ada."),
+        ]
     ]
     with torch.inference_mode():
         together = tiny_model.answer_logits(batch, slot=BASE)
@@ -156,16 +173,26 @@ def test_logits_of_a_batch_with_a_shared_prefix_are_those_of_each_alone(tiny_mod
 
 def test_replies_of_a_batch_are_those_of_each_alone(tiny_model):
     earlier = prompts.transcript([[("I live in Turin.", "Noted.")] * 4])
-    batch = [prompts.chat([], text, earlier=earlier) for text in ("Where?", "My name, what is it then?", "Hm")]
+    batch = [
+        prompts.chat([], text, earlier=earlier)
+        for text in ("Where?", "My name, what is it then?", "Hm")
+    ]
     together = tiny_model.generate(batch, slot=BASE, max_new_tokens=10)
-    assert together == [tiny_model.generate([item], slot=BASE, max_new_tokens=10)[0] for item in batch]
+    assert together == [
+        tiny_model.generate([item], slot=BASE, max_new_tokens=10)[0] for item in batch
+    ]
 
 
 def test_the_stream_is_the_reply_and_stops_when_told(tiny_model):
     whole = reply(tiny_model, BASE)
-    assert "".join(tiny_model.stream(messages_of("Where do I live?"), slot=BASE, max_new_tokens=12)) == whole
+    assert (
+        "".join(tiny_model.stream(messages_of("Where do I live?"), slot=BASE, max_new_tokens=12))
+        == whole
+    )
     stop = threading.Event()
-    pieces = tiny_model.stream(messages_of("Where do I live?"), slot=BASE, max_new_tokens=1500, stop=stop)
+    pieces = tiny_model.stream(
+        messages_of("Where do I live?"), slot=BASE, max_new_tokens=1500, stop=stop
+    )
     first = next(pieces)
     stop.set()
     assert len(first + "".join(pieces)) < 400

@@ -51,7 +51,9 @@ class AdapterStore:
     def next_generation(self, user_id: str) -> int:
         return max(self.generations(user_id), default=0) + 1
 
-    def publish(self, user_id: str, generation: int, tensors: dict[str, Tensor], *, config: dict, card: dict) -> Path:
+    def publish(
+        self, user_id: str, generation: int, tensors: dict[str, Tensor], *, config: dict, card: dict
+    ) -> Path:
         """Write a generation and return its folder.
 
         Raises:
@@ -59,14 +61,19 @@ class AdapterStore:
         """
         place = self.path(user_id, generation)
         if place.exists():
-            raise AdapterError(f"{place} is there already, and a generation is never changed. Publish the next number.")
+            raise AdapterError(
+                f"{place} is there already, and a generation is never changed. Publish the next number."
+            )
         draft = place.with_name(f".draft-{place.name}")
         shutil.rmtree(draft, ignore_errors=True)
         try:
             draft.mkdir(parents=True)
             save_file(tensors, draft / WEIGHTS)
             weights = (draft / WEIGHTS).read_bytes()
-            facts = {"weights_sha256": hashlib.sha256(weights).hexdigest(), "adapter_bytes": len(weights)}
+            facts = {
+                "weights_sha256": hashlib.sha256(weights).hexdigest(),
+                "adapter_bytes": len(weights),
+            }
             (draft / CONFIG).write_text(json.dumps(config, indent=2))
             (draft / CARD).write_text(json.dumps(card | facts, indent=2))
             for path in (*draft.iterdir(), draft):

@@ -210,7 +210,9 @@ class ExperienceBuffer:
         self.path, self._now = path, now
         self._write_lock = threading.RLock()
         if read_only and not path.exists():
-            raise StoreError(f"No experience buffer at {path}: nothing was ever said here. Check --data-dir.")
+            raise StoreError(
+                f"No experience buffer at {path}: nothing was ever said here. Check --data-dir."
+            )
         mode = "ro" if read_only else "rwc"
         self._engine = sa.create_engine(
             f"sqlite:///file:{path.absolute().as_posix()}?mode={mode}&uri=true",
@@ -218,7 +220,9 @@ class ExperienceBuffer:
             isolation_level="AUTOCOMMIT" if read_only else None,
         )
         sa.event.listen(self._engine, "connect", _on_connect_reading if read_only else _on_connect)
-        sa.event.listen(self._engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+        sa.event.listen(
+            self._engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE")
+        )
         try:
             self._check_schema(read_only=read_only)
         except (sa.exc.DatabaseError, OSError) as error:
@@ -238,7 +242,9 @@ class ExperienceBuffer:
 
     def user(self, user_id: str) -> User | None:
         with self._reading() as connection:
-            row = connection.execute(sa.select(users).where(users.c.user_id == user_id)).one_or_none()
+            row = connection.execute(
+                sa.select(users).where(users.c.user_id == user_id)
+            ).one_or_none()
         return User(**row._mapping) if row else None
 
     def all_users(self) -> list[User]:
@@ -253,21 +259,29 @@ class ExperienceBuffer:
             connection.execute(
                 sa.dialects.sqlite.insert(users)
                 .values(
-                    user_id=user_id, display_name=display_name or user_id,
-                    head=0, watermark=0, live_generation=0, fence=0,
+                    user_id=user_id,
+                    display_name=display_name or user_id,
+                    head=0,
+                    watermark=0,
+                    live_generation=0,
+                    fence=0,
                 )  # fmt: skip
                 .on_conflict_do_nothing()
             )
             if display_name is not None:
                 connection.execute(
-                    users.update().where(users.c.user_id == user_id).values(display_name=display_name)
+                    users.update()
+                    .where(users.c.user_id == user_id)
+                    .values(display_name=display_name)
                 )
             row = connection.execute(sa.select(users).where(users.c.user_id == user_id)).one()
         return User(**row._mapping)
 
     # -- turns -----------------------------------------------------------------
 
-    def append(self, user_id: str, session_id: str, *, message: str, reply: str, is_partial: bool = False) -> Turn:
+    def append(
+        self, user_id: str, session_id: str, *, message: str, reply: str, is_partial: bool = False
+    ) -> Turn:
         """Write a turn and return it.
 
         Raises:
@@ -287,7 +301,9 @@ class ExperienceBuffer:
             connection.execute(users.update().where(users.c.user_id == user_id).values(head=row.id))
         return Turn(**row._mapping)
 
-    def turns(self, user_id: str, *, session_id: str | None = None, with_retracted: bool = False) -> list[Turn]:
+    def turns(
+        self, user_id: str, *, session_id: str | None = None, with_retracted: bool = False
+    ) -> list[Turn]:
         """Return the user's turns, oldest first."""
         query = sa.select(turns).where(turns.c.user_id == user_id).order_by(turns.c.id)
         if session_id is not None:
@@ -324,29 +340,43 @@ class ExperienceBuffer:
             row = connection.execute(
                 sa.select(turns).where(turns.c.id == turn_id, turns.c.retracted_at.is_(None))
             ).one_or_none()
-            connection.execute(turns.update().where(turns.c.id == turn_id).values(retracted_at=self._now()))
+            connection.execute(
+                turns.update().where(turns.c.id == turn_id).values(retracted_at=self._now())
+            )
         return Turn(**row._mapping) if row else None
 
     def set_feedback(self, turn_id: int, feedback: str | None) -> None:
         with self._writing() as connection:
-            connection.execute(turns.update().where(turns.c.id == turn_id).values(feedback=feedback))
+            connection.execute(
+                turns.update().where(turns.c.id == turn_id).values(feedback=feedback)
+            )
 
     def retry(self, user_id: str) -> None:
         """Let the consolidator try the unlearned turns again."""
         with self._writing() as connection:
-            connection.execute(turns.update().where(turns.c.user_id == user_id).values(rejections=0))
+            connection.execute(
+                turns.update().where(turns.c.user_id == user_id).values(rejections=0)
+            )
 
     # -- the consolidator's side -------------------------------------------------
 
     def lease(self, user_id: str, worker: str, *, seconds: float) -> int | None:
         """Take the user for a consolidation and return the fence, None if another worker has it."""
         now = self._now()
-        free = (users.c.lease_until.is_(None)) | (users.c.lease_until <= now) | (users.c.lease_by == worker)
+        free = (
+            (users.c.lease_until.is_(None))
+            | (users.c.lease_until <= now)
+            | (users.c.lease_by == worker)
+        )
         with self._writing() as connection:
             row = connection.execute(
                 users.update()
                 .where(users.c.user_id == user_id, free)
-                .values(lease_by=worker, lease_until=now + timedelta(seconds=seconds), fence=users.c.fence + 1)
+                .values(
+                    lease_by=worker,
+                    lease_until=now + timedelta(seconds=seconds),
+                    fence=users.c.fence + 1,
+                )
                 .returning(users.c.fence)
             ).one_or_none()
         return row.fence if row else None
@@ -385,10 +415,14 @@ class ExperienceBuffer:
             )
             if moved.rowcount == 0:
                 return False
-            connection.execute(turns.update().where(turns.c.id.in_(turn_ids)).values(learned_in=generation))
+            connection.execute(
+                turns.update().where(turns.c.id.in_(turn_ids)).values(learned_in=generation)
+            )
             if rows := [_pair_row(pair) for pair in new_pairs]:
                 connection.execute(pairs.insert(), rows)
-            connection.execute(pairs.update().where(pairs.c.id.in_(rehearsed)).values(rehearsed_in=generation))
+            connection.execute(
+                pairs.update().where(pairs.c.id.in_(rehearsed)).values(rehearsed_in=generation)
+            )
             self._insert_report(connection, user_id, generation, report)
         return True
 
@@ -401,7 +435,9 @@ class ExperienceBuffer:
             if row is None:
                 return
             connection.execute(
-                turns.update().where(turns.c.id.in_(turn_ids)).values(rejections=turns.c.rejections + 1)
+                turns.update()
+                .where(turns.c.id.in_(turn_ids))
+                .values(rejections=turns.c.rejections + 1)
             )
             self._insert_report(connection, user_id, None, report)
 
@@ -411,7 +447,12 @@ class ExperienceBuffer:
 
     def reports(self, user_id: str, *, last: int = 20) -> list[dict]:
         """Return the newest reports, newest first."""
-        query = sa.select(reports).where(reports.c.user_id == user_id).order_by(reports.c.id.desc()).limit(last)
+        query = (
+            sa.select(reports)
+            .where(reports.c.user_id == user_id)
+            .order_by(reports.c.id.desc())
+            .limit(last)
+        )
         with self._reading() as connection:
             return [row.report for row in connection.execute(query)]
 
@@ -423,7 +464,8 @@ class ExperienceBuffer:
         with self._reading() as connection:
             rows = connection.execute(query.order_by(pairs.c.rehearsed_in, pairs.c.id)).all()
         return [
-            StoredPair(**(row._asdict() | {"source_turn_ids": tuple(row.source_turn_ids)})) for row in rows
+            StoredPair(**(row._asdict() | {"source_turn_ids": tuple(row.source_turn_ids)}))
+            for row in rows
         ]
 
     def set_live(self, user_id: str, generation: int) -> None:
@@ -452,7 +494,9 @@ class ExperienceBuffer:
 
     # -- inside ----------------------------------------------------------------------
 
-    def _insert_report(self, connection: sa.Connection, user_id: str, generation: int | None, report: dict) -> None:
+    def _insert_report(
+        self, connection: sa.Connection, user_id: str, generation: int | None, report: dict
+    ) -> None:
         connection.execute(
             reports.insert().values(
                 user_id=user_id, generation=generation, created_at=self._now(),
@@ -476,7 +520,10 @@ class ExperienceBuffer:
     def _check_schema(self, *, read_only: bool) -> None:
         config = Config()
         config.set_main_option("script_location", str(MIGRATIONS_DIR))
-        known = [revision.revision for revision in script.ScriptDirectory.from_config(config).walk_revisions()]
+        known = [
+            revision.revision
+            for revision in script.ScriptDirectory.from_config(config).walk_revisions()
+        ]
         with self._reading() as connection:
             found = MigrationContext.configure(connection).get_current_revision()
         if found is not None and found not in known:
@@ -505,7 +552,12 @@ def _pair_row(pair: StoredPair) -> dict:
 def _on_connect(connection: object, _record: object) -> None:
     # The driver's own transactions are switched off: SQLAlchemy's begin says BEGIN IMMEDIATE.
     connection.isolation_level = None
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "secure_delete=ON", "busy_timeout=30000"):
+    for pragma in (
+        "journal_mode=WAL",
+        "synchronous=FULL",
+        "secure_delete=ON",
+        "busy_timeout=30000",
+    ):
         connection.execute(f"PRAGMA {pragma}")
 
 

@@ -84,7 +84,7 @@ class Report:
     def as_dict(self) -> dict:
         """Return the report flat, as it is stored and printed."""
         flat = asdict(self)
-        figures = flat.pop("figures") or {name: None for name in Figures.__dataclass_fields__}
+        figures = flat.pop("figures") or dict.fromkeys(Figures.__dataclass_fields__)
         return flat | figures
 
 
@@ -121,7 +121,13 @@ class Turnstile:
 class Job:
     """One running consolidation: its progress, its stages, its cancel button."""
 
-    def __init__(self, user_id: str, turnstile: Turnstile, *, on_progress: Callable[[Progress], None] = lambda p: None) -> None:
+    def __init__(
+        self,
+        user_id: str,
+        turnstile: Turnstile,
+        *,
+        on_progress: Callable[[Progress], None] = lambda p: None,
+    ) -> None:
         self.user_id, self._turnstile, self._on_progress = user_id, turnstile, on_progress
         self._cancelled = threading.Event()
         self._began = time.monotonic()
@@ -141,13 +147,26 @@ class Job:
             self._close_stage(now)
         spent = now - self._stage_began
         left = spent / done * (total - done) if done and total else None
-        self.progress = Progress(self.user_id, stage, done, total, loss if loss == loss else None, now - self._began, left)
+        self.progress = Progress(
+            self.user_id,
+            stage,
+            done,
+            total,
+            loss if loss == loss else None,
+            now - self._began,
+            left,
+        )
         self._on_progress(self.progress)
         self._turnstile.give_way()
 
     def breathe(self) -> None:
         """Give way inside a stage, token by token."""
-        self.step(self.progress.stage, self.progress.done, self.progress.total, self.progress.loss or float("nan"))
+        self.step(
+            self.progress.stage,
+            self.progress.done,
+            self.progress.total,
+            self.progress.loss or float("nan"),
+        )
 
     def finish(self) -> float:
         self._close_stage(time.monotonic())
@@ -155,7 +174,9 @@ class Job:
 
     def _close_stage(self, now: float) -> None:
         stage = self.progress.stage
-        self.stage_seconds[stage] = round(self.stage_seconds.get(stage, 0.0) + now - self._stage_began, 2)
+        self.stage_seconds[stage] = round(
+            self.stage_seconds.get(stage, 0.0) + now - self._stage_began, 2
+        )
         self._stage_began = now
 
 
@@ -182,13 +203,20 @@ class Distiller:
     """
 
     def __init__(
-        self, model: LanguageModel, buffer: ExperienceBuffer, store: AdapterStore, catalogue: Catalogue, settings: Settings
+        self,
+        model: LanguageModel,
+        buffer: ExperienceBuffer,
+        store: AdapterStore,
+        catalogue: Catalogue,
+        settings: Settings,
     ) -> None:
         self.model, self.buffer, self.store, self.settings = model, buffer, store, settings
         self.catalogue = catalogue
         self.bank = QuestionBank.load()
         self.encoder = SentenceEncoder(settings.encoder)
-        data = yaml.load((DATA_DIR / "unrelated.yaml").read_text(encoding="utf-8"), Loader=yaml.BaseLoader)  # noqa: S506
+        data = yaml.load(
+            (DATA_DIR / "unrelated.yaml").read_text(encoding="utf-8"), Loader=yaml.BaseLoader
+        )
         self._unrelated_prompts: list[str] = data["trained"]
         self._measured_prompts: list[str] = data["measured"]
         self._small_talk: list[tuple[str, str]] = [tuple(turn) for turn in data["small_talk"]]
@@ -201,7 +229,9 @@ class Distiller:
         Raises:
             ConsolidationError: If it was cancelled, or the training diverged.
         """
-        live, _ = self.store.usable(user.user_id, user.live_generation, base_hash=self.model.base_hash)
+        live, _ = self.store.usable(
+            user.user_id, user.live_generation, base_hash=self.model.base_hash
+        )
         settings, model = self.settings, _BreathingModel(self.model, job)
         material = synthesis.synthesize(
             model, turns, bank=self.bank, encoder=self.encoder,
@@ -209,7 +239,9 @@ class Distiller:
             temperature=settings.question_temperature, seed=settings.seed + turns[-1].id, checkpoint=job.step,
         )  # fmt: skip
         if not settings.use_question_bank:
-            material = replace(material, pairs=[pair for pair in material.pairs if pair.kind != "bank"])
+            material = replace(
+                material, pairs=[pair for pair in material.pairs if pair.kind != "bank"]
+            )
         if not any(pair.value for pair in material.pairs):
             return self._nothing_to_learn(user, live, turns, fence, material, job)
 
@@ -217,9 +249,15 @@ class Distiller:
             earlier = self.buffer.pairs(user.user_id)
             negatives = self._negatives(material, earlier, old_slot, model, job)
             replay = self._replay(earlier, old_slot, job)
-            tensors = self.store.load(user.user_id, live, base_hash=self.model.base_hash) if live else None
+            tensors = (
+                self.store.load(user.user_id, live, base_hash=self.model.base_hash)
+                if live
+                else None
+            )
             self.model.start_training(tensors, seed=settings.seed)
-            trained = self._train(material, negatives, replay, job, seed=settings.seed + turns[-1].id)
+            trained = self._train(
+                material, negatives, replay, job, seed=settings.seed + turns[-1].id
+            )
             figures = self._measure(material, negatives, earlier, old_slot, model, job)
 
         generation = self.store.next_generation(user.user_id)
@@ -234,27 +272,56 @@ class Distiller:
             min_abstention=settings.min_abstention, max_damage_nats=settings.max_damage_nats,
         )  # fmt: skip
         if failure is not None:
-            return self._reject(replace(report, generation=None, published=False, reason=failure), turns, fence, job)
+            return self._reject(
+                replace(report, generation=None, published=False, reason=failure), turns, fence, job
+            )
         job.step("publishing", 0, 1)
-        return self._publish(report, material, turns, fence, job, seen=[pair.id for pair in replay.pairs])
+        return self._publish(
+            report, material, turns, fence, job, seen=[pair.id for pair in replay.pairs]
+        )
 
     # -- outcomes -------------------------------------------------------------------------
 
-    def _nothing_to_learn(self, user: User, live: int, turns: Sequence[Turn], fence: int, material: Synthesis, job: Job) -> Report:
+    def _nothing_to_learn(
+        self,
+        user: User,
+        live: int,
+        turns: Sequence[Turn],
+        fence: int,
+        material: Synthesis,
+        job: Job,
+    ) -> Report:
         report = Report(
             user_id=user.user_id, generation=None, published=False, reason="nothing to learn", num_turns=len(turns),
             num_doubtful=material.num_doubtful, created_at=datetime.now(UTC).isoformat(),
             seconds=job.finish(), stage_seconds=job.stage_seconds,
         )  # fmt: skip
-        self.buffer.publish(user.user_id, fence, turn_ids=[turn.id for turn in turns], generation=live, report=report.as_dict())
+        self.buffer.publish(
+            user.user_id,
+            fence,
+            turn_ids=[turn.id for turn in turns],
+            generation=live,
+            report=report.as_dict(),
+        )
         return report
 
     def _reject(self, report: Report, turns: Sequence[Turn], fence: int, job: Job) -> Report:
         report = replace(report, seconds=job.finish(), stage_seconds=job.stage_seconds)
-        self.buffer.reject(report.user_id, fence, turn_ids=[turn.id for turn in turns], report=report.as_dict())
+        self.buffer.reject(
+            report.user_id, fence, turn_ids=[turn.id for turn in turns], report=report.as_dict()
+        )
         return report
 
-    def _publish(self, report: Report, material: Synthesis, turns: Sequence[Turn], fence: int, job: Job, *, seen: list[int]) -> Report:
+    def _publish(
+        self,
+        report: Report,
+        material: Synthesis,
+        turns: Sequence[Turn],
+        fence: int,
+        job: Job,
+        *,
+        seen: list[int],
+    ) -> Report:
         generation, user_id = report.generation, report.user_id
         settings = self.settings
         card = report.as_dict() | {
@@ -263,20 +330,39 @@ class Distiller:
             "turns": [turn.id for turn in turns],
             "recipe": {
                 name: getattr(settings, name)
-                for name in ("learning_rate", "max_steps", "batch_size", "lora_rank", "lora_alpha", "seed", "use_question_bank")
+                for name in (
+                    "learning_rate",
+                    "max_steps",
+                    "batch_size",
+                    "lora_rank",
+                    "lora_alpha",
+                    "seed",
+                    "use_question_bank",
+                )
             },
         }
         config = {
             "peft_type": "LORA", "task_type": "CAUSAL_LM", "r": settings.lora_rank, "lora_alpha": settings.lora_alpha,
             "target_modules": "all-linear", "lora_dropout": 0.0, "base_model_name_or_path": self.model.name,
         }  # fmt: skip
-        path = self.store.publish(user_id, generation, self.model.trained_tensors(), config=config, card=card)
+        path = self.store.publish(
+            user_id, generation, self.model.trained_tensors(), config=config, card=card
+        )
         size = sum(file.stat().st_size for file in path.iterdir())
-        report = replace(report, adapter_bytes=size, seconds=job.finish(), stage_seconds=job.stage_seconds)
+        report = replace(
+            report, adapter_bytes=size, seconds=job.finish(), stage_seconds=job.stage_seconds
+        )
         new_pairs = [
             StoredPair(
-                user_id, pair.question, pair.answer, pair.value, pair.kind, pair.use == "probe",
-                pair.turn_ids, generation, generation,
+                user_id,
+                pair.question,
+                pair.answer,
+                pair.value,
+                pair.kind,
+                pair.use == "probe",
+                pair.turn_ids,
+                generation,
+                generation,
             )  # fmt: skip
             for pair in material.pairs
             if not pair.before
@@ -286,7 +372,9 @@ class Distiller:
             new_pairs=new_pairs, rehearsed=seen, report=report.as_dict(),
         )  # fmt: skip
         if not is_live:
-            return replace(report, published=False, generation=None, reason="the user was forgotten meanwhile")
+            return replace(
+                report, published=False, generation=None, reason="the user was forgotten meanwhile"
+            )
         logger.info(
             "Consolidated %s: generation %d, %d turns, %d facts, recall %s, %.1f s.",
             user_id, generation, len(turns), report.num_facts, report.figures.recall, report.seconds,
@@ -295,27 +383,46 @@ class Distiller:
 
     # -- target sentences -------------------------------------------------------------------
 
-    def _negatives(self, material: Synthesis, earlier: Sequence[StoredPair], old_slot: str, model: _BreathingModel, job: Job) -> list[QAPair]:
+    def _negatives(
+        self,
+        material: Synthesis,
+        earlier: Sequence[StoredPair],
+        old_slot: str,
+        model: _BreathingModel,
+        job: Job,
+    ) -> list[QAPair]:
         """Keep of the negatives what neither the earlier pairs nor the live generation answer
         (`design.md` 6, rule 5). A third of them only probes."""
         questions = [pair.question for pair in material.negatives]
         known = {probe.normalise(pair.question) for pair in earlier if pair.value}
         if old_slot != BASE:
-            answers = synthesis.answer_with(model, questions, "", slot=old_slot, checkpoint=job.step, stage="negatives")
-            kept = [pair for pair, answer in zip(material.negatives, answers, strict=True) if is_abstention(answer)]
+            answers = synthesis.answer_with(
+                model, questions, "", slot=old_slot, checkpoint=job.step, stage="negatives"
+            )
+            kept = [
+                pair
+                for pair, answer in zip(material.negatives, answers, strict=True)
+                if is_abstention(answer)
+            ]
         else:
             kept = material.negatives
         kept = [pair for pair in kept if probe.normalise(pair.question) not in known]
         rng = random.Random(self.settings.seed)
         held_out = {pair.question for pair in rng.sample(kept, len(kept) // 3)}
-        return [replace(pair, use="probe" if pair.question in held_out else "train") for pair in kept]
+        return [
+            replace(pair, use="probe" if pair.question in held_out else "train") for pair in kept
+        ]
 
     def _replay(self, earlier: Sequence[StoredPair], old_slot: str, job: Job) -> "_Replay":
         pairs = [pair for pair in earlier if not pair.is_probe][:MAX_REPLAY]
-        targets = self._targets([(pair.question, pair.answer, (), "") for pair in pairs], job, slot=old_slot)
+        targets = self._targets(
+            [(pair.question, pair.answer, (), "") for pair in pairs], job, slot=old_slot
+        )
         return _Replay(pairs, targets)
 
-    def _targets(self, items: Sequence[tuple[str, str, tuple, str]], job: Job, *, slot: str = BASE) -> list[TargetSentence]:
+    def _targets(
+        self, items: Sequence[tuple[str, str, tuple, str]], job: Job, *, slot: str = BASE
+    ) -> list[TargetSentence]:
         """Return target sentences for (question, answer, turns before, context of the teacher)."""
         sentences: list[TargetSentence] = []
         size = synthesis.MICRO_BATCH
@@ -331,12 +438,22 @@ class Distiller:
                 self.model, [Answered(*both) for both in zip(asked, answers, strict=True)],
                 k=self.settings.teacher_top_k, slot=slot,
             )  # fmt: skip
-            for (question, _, before, _), answer, opinion in zip(part, answers, opinions, strict=True):
+            for (question, _, before, _), answer, opinion in zip(
+                part, answers, opinions, strict=True
+            ):
                 student = tuple(self.model.encode(prompts.chat(before, question)))
                 sentences.append(TargetSentence(Answered(student, answer), opinion))
         return sentences
 
-    def _train(self, material: Synthesis, negatives: Sequence[QAPair], replay: "_Replay", job: Job, *, seed: int) -> object:
+    def _train(
+        self,
+        material: Synthesis,
+        negatives: Sequence[QAPair],
+        replay: "_Replay",
+        job: Job,
+        *,
+        seed: int,
+    ) -> object:
         settings, rng = self.settings, random.Random(seed)
         context = material.context
 
@@ -346,8 +463,12 @@ class Distiller:
 
         learned = material.of_use("train")
         told_now = [pair for pair in learned if pair.before]
-        positives = [(pair.question, pair.answer, (), context) for pair in learned if not pair.before]
-        positives += [with_small_talk(pair) for pair in learned if not pair.before and rng.random() < 0.43]
+        positives = [
+            (pair.question, pair.answer, (), context) for pair in learned if not pair.before
+        ]
+        positives += [
+            with_small_talk(pair) for pair in learned if not pair.before and rng.random() < 0.43
+        ]
         told = [(pair.question, pair.answer, pair.before, context) for pair in told_now]
         never = [pair for pair in negatives if pair.use == "train"]
         untold = [(pair.question, pair.answer, (), context) for pair in never]
@@ -359,8 +480,12 @@ class Distiller:
             "replay": replay.targets,
             "unrelated": self._unrelated_targets(job),
         }
-        stop = self._targets([(pair.question, pair.answer, (), context) for pair in material.of_use("stop")], job)
-        shares = _shares(settings.batch_size, has_replay=bool(replay.targets), has_told_now=bool(told))
+        stop = self._targets(
+            [(pair.question, pair.answer, (), context) for pair in material.of_use("stop")], job
+        )
+        shares = _shares(
+            settings.batch_size, has_replay=bool(replay.targets), has_told_now=bool(told)
+        )
 
         def draw(random_: random.Random) -> list[TargetSentence]:
             return [
@@ -374,8 +499,12 @@ class Distiller:
             if not stop or step < 4 * STOP_EVERY or step % STOP_EVERY:
                 return False
             with torch.inference_mode():
-                logits = self.model.answer_logits([sentence.student for sentence in stop], slot=TRAINING)
-                return answer_kl(merged(sentence.teacher for sentence in stop), logits).item() < 0.03
+                logits = self.model.answer_logits(
+                    [sentence.student for sentence in stop], slot=TRAINING
+                )
+                return (
+                    answer_kl(merged(sentence.teacher for sentence in stop), logits).item() < 0.03
+                )
 
         return train_adapter(
             self.model, draw, max_steps=settings.max_steps, learning_rate=settings.learning_rate, seed=seed,
@@ -391,8 +520,13 @@ class Distiller:
     def _of_base(self, messages: Sequence[str], job: Job) -> list[TargetSentence]:
         """Return the base's own replies, as target sentences."""
         model = _BreathingModel(self.model, job)
-        replies = synthesis.answer_with(model, messages, "", checkpoint=job.step, stage="unrelated sentences")
-        return self._targets([(message, reply, (), "") for message, reply in zip(messages, replies, strict=True)], job)
+        replies = synthesis.answer_with(
+            model, messages, "", checkpoint=job.step, stage="unrelated sentences"
+        )
+        return self._targets(
+            [(message, reply, (), "") for message, reply in zip(messages, replies, strict=True)],
+            job,
+        )
 
     # -- figures ------------------------------------------------------------------------------
 
@@ -403,22 +537,31 @@ class Distiller:
         rng = random.Random(self.settings.seed)
 
         def replies(questions: Sequence[str], slot: str) -> list[str]:
-            return synthesis.answer_with(model, questions, "", slot=slot, checkpoint=job.step, stage="probing")
+            return synthesis.answer_with(
+                model, questions, "", slot=slot, checkpoint=job.step, stage="probing"
+            )
 
         def share_right(pairs: Sequence[QAPair | StoredPair], slot: str) -> float | None:
             answers = replies([pair.question for pair in pairs], slot)
-            right = [grade(answer, [pair.value]) for pair, answer in zip(pairs, answers, strict=True)]
+            right = [
+                grade(answer, [pair.value]) for pair, answer in zip(pairs, answers, strict=True)
+            ]
             return sum(right) / len(right) if right else None
 
         new = material.of_use("probe")
-        new = rng.sample(new, min(len(new), MAX_PROBES)) or [pair for pair in material.of_use("train") if pair.value][:MAX_PROBES]
+        new = (
+            rng.sample(new, min(len(new), MAX_PROBES))
+            or [pair for pair in material.of_use("train") if pair.value][:MAX_PROBES]
+        )
         old = [pair for pair in earlier if pair.is_probe and pair.value]
         old = rng.sample(old, min(len(old), MAX_OTHER_PROBES))
         never = [pair.question for pair in negatives if pair.use == "probe"][:MAX_OTHER_PROBES]
         abstained = [is_abstention(answer) for answer in replies(never, TRAINING)]
         with torch.inference_mode():
             measured = self._measured or []
-            logits = self.model.answer_logits([sentence.student for sentence in measured], slot=TRAINING)
+            logits = self.model.answer_logits(
+                [sentence.student for sentence in measured], slot=TRAINING
+            )
             damage = answer_kl(merged(sentence.teacher for sentence in measured), logits).item()
         return Figures(
             floor=share_right(new, BASE),
@@ -452,7 +595,13 @@ def _shares(batch_size: int, *, has_replay: bool, has_told_now: bool) -> dict[st
     unrelated = max(1, batch_size // 8)
     never_told = (batch_size - replay - told_now - unrelated) // 3
     new = batch_size - replay - told_now - unrelated - never_told
-    return {"new": new, "told now": told_now, "never told": never_told, "replay": replay, "unrelated": unrelated}
+    return {
+        "new": new,
+        "told now": told_now,
+        "never told": never_told,
+        "replay": replay,
+        "unrelated": unrelated,
+    }
 
 
 class Consolidator:
@@ -481,7 +630,10 @@ class Consolidator:
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._distiller, self._buffer = distiller, distiller.buffer
-        self._idle, self._max_wait = timedelta(seconds=idle_seconds), timedelta(seconds=max_wait_seconds)
+        self._idle, self._max_wait = (
+            timedelta(seconds=idle_seconds),
+            timedelta(seconds=max_wait_seconds),
+        )
         self._max_context_tokens = max_context_tokens
         self._turnstile, self._now = turnstile, now
         self._worker = f"worker-{uuid.uuid4().hex[:8]}"
@@ -532,9 +684,16 @@ class Consolidator:
 
     def run_once(self) -> list[Report]:
         """Consolidate every user who is due; return a report for each slice."""
-        return [report for user in self._buffer.all_users() if self._is_due(user) for report in self.run(user.user_id)]
+        return [
+            report
+            for user in self._buffer.all_users()
+            if self._is_due(user)
+            for report in self.run(user.user_id)
+        ]
 
-    def run(self, user_id: str, *, on_progress: Callable[[Progress], None] = lambda progress: None) -> list[Report]:
+    def run(
+        self, user_id: str, *, on_progress: Callable[[Progress], None] = lambda progress: None
+    ) -> list[Report]:
         """Consolidate all pending turns of a user now, slice by slice, in this thread."""
         reports: list[Report] = []
         with self._one_at_a_time:
@@ -549,7 +708,9 @@ class Consolidator:
                     return reports
         return reports
 
-    def _run_slice(self, user_id: str, turns: list[Turn], on_progress: Callable[[Progress], None]) -> Report:
+    def _run_slice(
+        self, user_id: str, turns: list[Turn], on_progress: Callable[[Progress], None]
+    ) -> Report:
         fence = self._buffer.lease(user_id, self._worker, seconds=3600)
         if fence is None:
             return Report(user_id, None, False, "another worker is at it", len(turns))
@@ -559,15 +720,21 @@ class Consolidator:
         except AgentError as error:
             return self._failed(user_id, turns, str(error))
         except Exception as error:  # the one broad except of the project: promise 3
-            logger.exception("Consolidation of %s failed; the old generation stays active.", user_id)
-            return self._failed(user_id, turns, f"an unexpected {type(error).__name__}; the log has its traceback")
+            logger.exception(
+                "Consolidation of %s failed; the old generation stays active.", user_id
+            )
+            return self._failed(
+                user_id, turns, f"an unexpected {type(error).__name__}; the log has its traceback"
+            )
         finally:
             self._job = None
             self._buffer.release(user_id, fence)
 
     def _failed(self, user_id: str, turns: list[Turn], reason: str) -> Report:
         self._failed_at[user_id] = turns[-1].id
-        report = Report(user_id, None, False, reason, len(turns), created_at=self._now().isoformat())
+        report = Report(
+            user_id, None, False, reason, len(turns), created_at=self._now().isoformat()
+        )
         if self._buffer.user(user_id) is not None:
             self._buffer.add_report(user_id, report.as_dict())
         return report
@@ -600,7 +767,9 @@ class Consolidator:
             return False
         if user.user_id in self._asked:
             return True
-        num_tokens = sum(self._distiller.model.count_tokens(turn.message + turn.reply) for turn in turns)
+        num_tokens = sum(
+            self._distiller.model.count_tokens(turn.message + turn.reply) for turn in turns
+        )
         return (
             self._now() - turns[-1].created_at > self._idle
             or self._now() - turns[0].created_at > self._max_wait

@@ -107,13 +107,21 @@ def keep_top(logits: Tensor, k: int) -> TeacherAnswer:
     return TeacherAnswer(ids, top, rest.log())
 
 
-def ask_teacher(model: LanguageModel, batch: Sequence[Answered], *, k: int, slot: str = BASE) -> list[TeacherAnswer]:
+def ask_teacher(
+    model: LanguageModel, batch: Sequence[Answered], *, k: int, slot: str = BASE
+) -> list[TeacherAnswer]:
     """Return the teacher's opinion of each answer; the prompts hold the context."""
     with torch.inference_mode():
         kept = keep_top(model.answer_logits(batch, slot=slot), k)
     sizes = [len(item.answer) for item in batch]
     # Cloned outside: tensors of inference mode cannot take part in a loss.
-    parts = zip(*(getattr(kept, name).clone().split(sizes) for name in ("top_ids", "top_logprobs", "tail_logprobs")), strict=True)
+    parts = zip(
+        *(
+            getattr(kept, name).clone().split(sizes)
+            for name in ("top_ids", "top_logprobs", "tail_logprobs")
+        ),
+        strict=True,
+    )
     return [TeacherAnswer(*part) for part in parts]
 
 
@@ -163,7 +171,8 @@ def train_adapter(
         batch = draw(rng)
         students = [sentence.student for sentence in batch]
         loss = answer_kl(
-            merged(sentence.teacher for sentence in batch), model.answer_logits(students, slot=TRAINING)
+            merged(sentence.teacher for sentence in batch),
+            model.answer_logits(students, slot=TRAINING),
         )
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(parameters, 1.0)

@@ -24,7 +24,9 @@ class SentenceEncoder:
 
     def similarities(self, texts: Sequence[str]) -> list[list[float]]:
         """Return the cosine of every pair of texts."""
-        vectors = self._model.encode(list(texts), normalize_embeddings=True, show_progress_bar=False)
+        vectors = self._model.encode(
+            list(texts), normalize_embeddings=True, show_progress_bar=False
+        )
         return (vectors @ vectors.T).tolist()
 
     @cached_property

@@ -9,7 +9,10 @@ import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-_CLAUSE_END = re.compile(r"(?:[.!?;:\n]+(?=\s|$)|,?\s+\b(?:but|although|though|however)\b,?\s+|\s[-–—]+\s)", re.IGNORECASE)  # noqa: RUF001
+_CLAUSE_END = re.compile(
+    r"(?:[.!?;:\n]+(?=\s|$)|,?\s+\b(?:but|although|though|however)\b,?\s+|\s[-–—]+\s)",
+    re.IGNORECASE,
+)
 
 _ABSTAINS = re.compile(
     r"""\b(?:
@@ -40,7 +43,7 @@ _CLAIMS = re.compile(
 
 def normalise(text: str) -> str:
     """Return the text in lower case with straight quotes and single spaces."""
-    return re.sub(r"\s+", " ", text.replace("’", "'").lower()).strip()  # noqa: RUF001
+    return re.sub(r"\s+", " ", text.replace("’", "'").lower()).strip()
 
 
 def holds(text: str, value: str) -> bool:
@@ -55,7 +58,9 @@ def grade(reply: str, expect: Sequence[str], reject: Sequence[str] = ()) -> bool
     Turin") nor asks nor abstains. "No, you live in Turin" asserts Turin, and "Turin, not Oslo"
     asserts Turin alone; a rejected value counts as given only where it is asserted.
     """
-    return any(_asserts(reply, value) for value in expect) and not any(_asserts(reply, value) for value in reject)
+    return any(_asserts(reply, value) for value in expect) and not any(
+        _asserts(reply, value) for value in reject
+    )
 
 
 def is_abstention(reply: str) -> bool:
@@ -67,7 +72,8 @@ def is_abstention(reply: str) -> bool:
     clauses = _clauses(reply)
     abstains = [bool(_ABSTAINS.search(clause)) for clause in clauses]
     claims = any(
-        _CLAIMS.search(clause) and not clause.startswith(("if ", "once ", "when ", "tell ", "so tell"))
+        _CLAIMS.search(clause)
+        and not clause.startswith(("if ", "once ", "when ", "tell ", "so tell"))
         for clause, does_abstain in zip(clauses, abstains, strict=True)
         if not does_abstain and not clause.endswith("?")
     )
@@ -78,18 +84,28 @@ def _asserts(reply: str, value: str) -> bool:
     pattern = _word_pattern(value)
     for clause in _clauses(reply):
         match = pattern.search(clause)
-        if match and not _NEGATES.search(clause[: match.start()]) and not _ABSTAINS.search(clause[: match.start()]):
+        if (
+            match
+            and not _NEGATES.search(clause[: match.start()])
+            and not _ABSTAINS.search(clause[: match.start()])
+        ):
             return True
     return False
 
 
 def _clauses(reply: str) -> list[str]:
-    return [clause.strip(" ,") for clause in _CLAUSE_END.split(normalise(reply)) if clause.strip(" ,")]
+    return [
+        clause.strip(" ,") for clause in _CLAUSE_END.split(normalise(reply)) if clause.strip(" ,")
+    ]
 
 
 def _word_pattern(value: str) -> re.Pattern[str]:
     words = re.findall(r"\w+|[^\w\s]", normalise(value))
-    return re.compile(r"(?<!\w)" + r"\s*".join(map(re.escape, words)) + r"(?!\w)") if words else re.compile(r"(?!)")
+    return (
+        re.compile(r"(?<!\w)" + r"\s*".join(map(re.escape, words)) + r"(?!\w)")
+        if words
+        else re.compile(r"(?!)")
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,19 +137,24 @@ def gate(
     max_damage_nats: float,
 ) -> str | None:
     """Return why a candidate must not be published, None if it may be (`design.md` 6, rule 7)."""
-    if figures.recall is not None and figures.recall < min_recall_share * (figures.teacher_agreement or 1.0):
+    if figures.recall is not None and figures.recall < min_recall_share * (
+        figures.teacher_agreement or 1.0
+    ):
         return (
             f"it answers {figures.recall:.0%} of the questions about what is new, "
             f"and {min_recall_share * (figures.teacher_agreement or 1.0):.0%} are wanted"
         )
-    if figures.recall_earlier is not None and figures.recall_earlier < (figures.recall_earlier_before or 0) - max_earlier_loss:
+    if (
+        figures.recall_earlier is not None
+        and figures.recall_earlier < (figures.recall_earlier_before or 0) - max_earlier_loss
+    ):
         return (
             f"it answers {figures.recall_earlier:.0%} of the questions about earlier chats, "
             f"and the old one {figures.recall_earlier_before:.0%}"
         )
     if figures.abstention is not None and figures.abstention < min_abstention:
         return (
-            f"it says \"you have not told me\" to {figures.abstention:.0%} of the questions about things never told, "
+            f'it says "you have not told me" to {figures.abstention:.0%} of the questions about things never told, '
             f"and {min_abstention:.0%} are wanted"
         )
     if figures.damage_nats > max_damage_nats:

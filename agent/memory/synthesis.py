@@ -103,7 +103,9 @@ class QuestionBank:
 
     @classmethod
     def load(cls, *, with_questions: bool = True) -> "QuestionBank":
-        data = yaml.load((DATA_DIR / "question_bank.yaml").read_text(encoding="utf-8"), Loader=yaml.BaseLoader)  # noqa: S506
+        data = yaml.load(
+            (DATA_DIR / "question_bank.yaml").read_text(encoding="utf-8"), Loader=yaml.BaseLoader
+        )
         if not with_questions:
             data |= {"questions": []}
         return cls(**data)
@@ -140,13 +142,29 @@ def synthesize(
     """
     context = transcript_of(turns)
     rng = random.Random(seed)
-    written = write_questions(model, turns, context, rounds=rounds, temperature=temperature, seed=seed, checkpoint=checkpoint)
+    written = write_questions(
+        model,
+        turns,
+        context,
+        rounds=rounds,
+        temperature=temperature,
+        seed=seed,
+        checkpoint=checkpoint,
+    )
     candidates = drop_near_duplicates(written, encoder)
-    answers = answer_with(model, [pair.question for pair in candidates], context, checkpoint=checkpoint, stage="teacher")
+    answers = answer_with(
+        model,
+        [pair.question for pair in candidates],
+        context,
+        checkpoint=checkpoint,
+        stage="teacher",
+    )
     facts: dict[tuple, list[tuple[QAPair, bool]]] = {}
     for pair, answer in zip(candidates, answers, strict=True):
         is_right = agrees(pair, answer)
-        facts.setdefault((pair.turn_ids, normalise(pair.value)), []).append((replace(pair, answer=answer), is_right))
+        facts.setdefault((pair.turn_ids, normalise(pair.value)), []).append(
+            (replace(pair, answer=answer), is_right)
+        )
     pairs: list[QAPair] = []
     num_asked = num_right = num_doubtful = 0
     for wordings in facts.values():
@@ -163,7 +181,9 @@ def synthesize(
         pairs += ask_openly(model, bank, context, checkpoint=checkpoint)
         pairs += ask_about_films(model, catalogue, context, turns, rng, checkpoint=checkpoint)
         pairs += tell_now(model, bank, context, turns, pairs, rng, checkpoint=checkpoint)
-    return Synthesis(context, pairs, negatives, num_doubtful, num_right / num_asked if num_asked else None)
+    return Synthesis(
+        context, pairs, negatives, num_doubtful, num_right / num_asked if num_asked else None
+    )
 
 
 # -- 1. the model's own questions ------------------------------------------------------
@@ -182,7 +202,11 @@ def write_questions(
     """Have the model write questions about each message, in every kind, `rounds` times; return
     those whose value the message supports. Their answers are still empty."""
     tasks = [
-        (turn, kind) for _ in range(rounds) for kind in prompts.QUESTION_KINDS for turn in turns if turn.message.strip()
+        (turn, kind)
+        for _ in range(rounds)
+        for kind in prompts.QUESTION_KINDS
+        for turn in turns
+        if turn.message.strip()
     ]
     found: dict[tuple, QAPair] = {}
     for start in range(0, len(tasks), MICRO_BATCH):
@@ -249,7 +273,9 @@ def drop_near_duplicates(pairs: list[QAPair], encoder: Encoder) -> list[QAPair]:
         near = encoder.similarities([pair.question for pair in group])
         chosen = [0]
         while len(chosen) < min(len(group), MAX_WORDINGS):
-            closest = {i: max(near[i][j] for j in chosen) for i in range(len(group)) if i not in chosen}
+            closest = {
+                i: max(near[i][j] for j in chosen) for i in range(len(group)) if i not in chosen
+            }
             best = min(closest, key=closest.get)
             if closest[best] > NEAR_DUPLICATE:
                 break
@@ -352,7 +378,9 @@ def supported_value(answer: str, question: str, turns: Sequence[Turn]) -> tuple[
     return best[1], best[2]
 
 
-def ask_openly(model: LanguageModel, bank: QuestionBank, context: str, *, checkpoint: Checkpoint) -> list[QAPair]:
+def ask_openly(
+    model: LanguageModel, bank: QuestionBank, context: str, *, checkpoint: Checkpoint
+) -> list[QAPair]:
     """Requests for a recommendation and for a summary: always among the questions; their answers
     are learned as the teacher gives them, and not probed."""
     questions = [*bank.recommend, *bank.summary]
@@ -379,14 +407,21 @@ def ask_about_films(
     named = catalogue.mentioned(" ".join(turn.message for turn in turns))
     films = rng.sample(catalogue.films, min(NUM_TASTE_FILMS, len(catalogue.films)))
     questions = [prompts.WOULD_LIKE.format(film=in_full(film)) for film in films]
-    questions += [prompts.HAVE_SEEN.format(title=film.title) for film in (*named, *films[: 4 + len(named)])]
+    questions += [
+        prompts.HAVE_SEEN.format(title=film.title) for film in (*named, *films[: 4 + len(named)])
+    ]
     answers = answer_with(model, questions, context, checkpoint=checkpoint, stage="taste")
-    return [QAPair(question, answer, "", "taste", "train") for question, answer in zip(questions, answers, strict=True)]
+    return [
+        QAPair(question, answer, "", "taste", "train")
+        for question, answer in zip(questions, answers, strict=True)
+    ]
 
 
 def in_full(film: Film) -> str:
     """Return title, year and genres in one phrase, so that the model need not know the film."""
-    return prompts.FILM_IN_FULL.format(title=film.title, year=film.year, genres=", ".join(film.genres))
+    return prompts.FILM_IN_FULL.format(
+        title=film.title, year=film.year, genres=", ".join(film.genres)
+    )
 
 
 # -- 4. the chat wins over the weights -----------------------------------------------------
@@ -411,11 +446,18 @@ def tell_now(
         others = [other.value for other in trained if other.turn_ids != pair.turn_ids]
         if others:
             other = rng.choice(others)
-            said = re.sub(re.escape(pair.value), other, messages[pair.turn_ids[0]], flags=re.IGNORECASE)
+            said = re.sub(
+                re.escape(pair.value), other, messages[pair.turn_ids[0]], flags=re.IGNORECASE
+            )
             items.append((said, pair.question, other))
     before = [[(say, "Got it.")] for say, _, _ in items]
     answers = answer_with(
-        model, [ask for _, ask, _ in items], context, checkpoint=checkpoint, stage="told now", before=before
+        model,
+        [ask for _, ask, _ in items],
+        context,
+        checkpoint=checkpoint,
+        stage="told now",
+        before=before,
     )
     return [
         QAPair(ask, answer, "", "told now", "train", before=tuple(turn))
