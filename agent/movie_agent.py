@@ -17,7 +17,9 @@ from agent.catalogue import Catalogue
 from agent.errors import ConfigError, StoreError
 from agent.memory.adapters import AdapterStore, served_name
 from agent.memory.buffer import ExperienceBuffer, Turn, check_user_id
-from agent.memory.consolidator import Consolidator, Distiller, Progress, Report, Turnstile
+from agent.memory.consolidation import Consolidation
+from agent.memory.consolidator import Consolidator
+from agent.memory.job import Progress, Report, Turnstile
 from agent.memory.synthesis import transcript_of
 from agent.model import LanguageModel
 from agent.recommend import Recommendation, recommend
@@ -108,7 +110,7 @@ class MovieAgent:
         self._lock = lock
         self._turnstile = Turnstile()
         self.consolidator = Consolidator(
-            Distiller(model, buffer, store, self.catalogue, settings),
+            Consolidation(model, buffer, store, self.catalogue, settings),
             idle_seconds=settings.idle_seconds, max_wait_seconds=settings.max_wait_seconds,
             max_context_tokens=settings.max_context_tokens, turnstile=self._turnstile, now=now,
         )  # fmt: skip
@@ -274,11 +276,7 @@ class MovieAgent:
         self, user_id: str, session_id: str, memory: str, live: int
     ) -> tuple[list[Turn], list[Turn]]:
         """Return the turns of other chats and of this one that the prompt should hold."""
-        session = (
-            [turn for turn in self.buffer.turns(user_id, session_id=session_id)]
-            if memory == "on"
-            else []
-        )
+        session = self.buffer.turns(user_id, session_id=session_id) if memory == "on" else []
         if memory == "off":
             return [], []
         if memory == "prompt":

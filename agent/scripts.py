@@ -14,7 +14,7 @@ import yaml
 
 from agent.errors import ConfigError
 from agent.memory.buffer import check_user_id
-from agent.memory.consolidator import Progress, Report
+from agent.memory.job import Progress, Report
 from agent.memory.probe import grade, is_abstention
 from agent.movie_agent import MEMORY_MODES, MovieAgent
 

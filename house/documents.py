@@ -383,58 +383,58 @@ class Writer:
         return to_messages(turns, earlier)
 
     def asking_turns(self, world: World, rng: random.Random, num_turns: int) -> list[Turn]:
+        """Return turns of questions about what was told and what was not, wishes, and talk."""
         kinds = self.kinds(rng)
+        sorts: list[tuple[float, Callable[[], list[Turn | None]]]] = [
+            (
+                0.50,
+                lambda: [world.ask(rng.choice(fresh.pop() or world.facts))] if world.facts else [],
+            ),
+            (0.20, lambda: [world.ask_unknown(kinds)]),
+            (0.04, lambda: self.told_now(world, rng)),
+            (0.03, lambda: [world.ask_summary()]),
+            (0.06, lambda: self.wish_turns(world, rng)),
+            (0.06, lambda: [world.ask_would_like(self.films)]),
+            (0.04, lambda: [world.ask_seen(self.films)]),
+            (0.07, lambda: [self.idle_turn(world)]),
+        ]
+        fresh = _Deck(world.facts, rng)
         turns: list[Turn] = []
-        facts = world.facts.copy()
-        rng.shuffle(facts)
-        suggested = ""
         while len(turns) < num_turns:
-            roll = rng.random()
-            turn: Turn | None = None
-            if roll < 0.50 and facts:
-                turn = world.ask(
-                    facts.pop() if facts and rng.random() < 0.8 else rng.choice(world.facts)
-                )
-            elif roll < 0.70:
-                turn = world.ask_unknown(kinds)
-            elif roll < 0.74 and world.facts:
-                # A value given now wins over the transcript.
-                fact = rng.choice(world.facts)
-                if self.grammar.kinds[fact.kind].get("many") == "true":
-                    continue
-                turns.append((world.tell_corrected(fact), self.grammar.acknowledgement(fact, rng)))
-                turn = world.ask(fact)
-            elif roll < 0.77:
-                turn = world.ask_summary()
-            elif roll < 0.83:
-                wish = rng.choice(list(ONE_OF_GENRE)) if rng.random() < 0.4 else ""
-                reply = world.suggest(self.films, wish=wish)
-                if reply is None:
-                    continue
-                turn = (self.wish(rng, wish or "any"), reply)
-                if rng.random() < 0.4:
-                    turns.append(turn)
-                    suggested = reply
-                    lines = self.grammar.films["suggestions"]
-                    if rng.random() < 0.5:
-                        title = next(
-                            (film.title for film in self.films if film.title in suggested), ""
-                        )
-                        reply = world.suggest(self.films, wish=wish, avoid={title.lower()})
-                        if reply is None:
-                            continue
-                        turn = (self.grammar.said(rng.choice(lines["reject"]), rng), reply)
-                    else:
-                        turn = (self.grammar.said(rng.choice(lines["accept"]), rng),
-                                pick(lines["accept_replies"], rng))  # fmt: skip
-            elif roll < 0.89:
-                turn = world.ask_would_like(self.films)
-            elif roll < 0.93:
-                turn = world.ask_seen(self.films)
-            else:
-                turn = self.idle_turn(world)
-            if turn is not None:
-                turns.append(turn)
+            (_, make) = rng.choices(sorts, [weight for weight, _ in sorts])[0]
+            turns += [turn for turn in make() if turn is not None]
+        return turns
+
+    def told_now(self, world: World, rng: random.Random) -> list[Turn]:
+        """A value given in this chat, then asked for: it wins over the transcript."""
+        single = [
+            fact for fact in world.facts if self.grammar.kinds[fact.kind].get("many") != "true"
+        ]
+        if not single:
+            return []
+        fact = rng.choice(single)
+        return [
+            (world.tell_corrected(fact), self.grammar.acknowledgement(fact, rng)),
+            world.ask(fact),
+        ]
+
+    def wish_turns(self, world: World, rng: random.Random) -> list[Turn]:
+        """A wish with a suggestion, at times turned down or welcomed."""
+        wish = rng.choice(list(ONE_OF_GENRE)) if rng.random() < 0.4 else ""
+        reply = world.suggest(self.films, wish=wish)
+        if reply is None:
+            return []
+        turns = [(self.wish(rng, wish or "any"), reply)]
+        lines, said = self.grammar.films["suggestions"], self.grammar.said
+        if rng.random() < 0.2:
+            turns.append(
+                (said(rng.choice(lines["accept"]), rng), pick(lines["accept_replies"], rng))
+            )
+        elif rng.random() < 0.25:
+            title = next((film.title for film in self.films if film.title in reply), "")
+            other = world.suggest(self.films, wish=wish, avoid={title.lower()})
+            if other is not None:
+                turns.append((said(rng.choice(lines["reject"]), rng), other))
         return turns
 
     def sessions(self, turns: list, rng: random.Random) -> str:
@@ -576,6 +576,17 @@ NEAR_REPLIES = [
     "Hm, that's a bit outside my reels.",
     "I see. Tell me more if you like.",
 ]
+
+
+class _Deck:
+    """Facts in random order, each once; after that all of them, again and again."""
+
+    def __init__(self, facts: list[Fact], rng: random.Random) -> None:
+        self._left = rng.sample(facts, len(facts))
+
+    def pop(self) -> list[Fact]:
+        """Return the next fact alone, none when all were had."""
+        return [self._left.pop()] if self._left else []
 
 
 def plain(grammar: Grammar, fact: Fact, rng: random.Random, name: str, value: str = "") -> str:

@@ -42,6 +42,11 @@ NEEDS_VALUE = {
     "list_answers",
 }
 FORBIDS_VALUE = {"elicit", "asks", "clauses", "indirect", "list_asks"}
+NAMES_KEY = {"asks", "yesno", "clauses", "indirect"}
+KNOWN_FIELDS = {
+    *LEAST, "group", "topic", "value", "values", "made_up", "keys", "many", "list_asks",
+    "list_answers", "other",
+}  # fmt: skip
 PRONOUNS = re.compile(r"\b(he|she|they|his|her|hers|their|him|them)\b", re.IGNORECASE)
 
 
@@ -66,56 +71,51 @@ def split(lines: Iterable[str], wanted: str) -> list[str]:
     return chosen or (lines if wanted == "train" else [])
 
 
+def check_line(name: str, line: str, allowed: set[str], keys: bool) -> list[str]:
+    """Return the faults of one line of the list `name` ("asks", "other.asks")."""
+    field, found = name.split(".")[-1], PLACEHOLDER.findall(line)
+    who = {"my"} if field in {"states", "asks", "clauses", "yesno"} else {"your"}
+    who = set() if field == "acks" else who
+    rules = [
+        (set(found) - allowed, "has an unknown or misplaced placeholder"),
+        (len(found) != len(set(found)), "uses a placeholder twice"),
+        (field in NEEDS_VALUE and "v" not in found, "lacks {v}"),
+        (field in FORBIDS_VALUE and "v" in found, "must not give {v} away"),
+        (keys and field in NAMES_KEY and "k" not in found, "lacks {k}, which a question must name"),
+        (name.startswith("other.") and who - set(found), f"lacks {sorted(who)}"),
+        (
+            name.startswith("other.") and PRONOUNS.search(PLACEHOLDER.sub("", line)),
+            "uses a pronoun",
+        ),
+    ]
+    return [f"{name}: {line!r} {fault}" for is_broken, fault in rules if is_broken]
+
+
 def check_list(name: str, lines: object, least: int, allowed: set[str], keys: bool) -> list[str]:
     """Return the faults of one list of a kind."""
-    if not isinstance(lines, list):
-        return [f"{name}: must be a list"]
+    if not isinstance(lines, list) or any(not isinstance(line, str) for line in lines):
+        return [f"{name}: must be a list of texts; put them in quotes"]
     faults = [] if len(lines) >= least else [f"{name}: {len(lines)} lines, at least {least} wanted"]
     seen: dict[str, str] = {}
-    field = name.split(".")[-1]
     for line in lines:
-        if not isinstance(line, str):
-            faults.append(f"{name}: {line!r} is not text; put it in quotes")
-            continue
-        found = PLACEHOLDER.findall(line)
         if normalise(line) in seen:
             faults.append(f"{name}: {line!r} repeats {seen[normalise(line)]!r}")
         seen[normalise(line)] = line
-        if unknown := set(found) - allowed:
-            faults.append(f"{name}: {line!r} has unknown or misplaced {sorted(unknown)}")
-        if len(found) != len(set(found)):
-            faults.append(f"{name}: {line!r} uses a placeholder twice")
-        if field in NEEDS_VALUE and "v" not in found:
-            faults.append(f"{name}: {line!r} lacks {{v}}")
-        if field in FORBIDS_VALUE and "v" in found:
-            faults.append(f"{name}: {line!r} must not give {{v}} away")
-        if keys and field in {"asks", "yesno", "clauses", "indirect"} and "k" not in found:
-            faults.append(f"{name}: {line!r} lacks {{k}}, which a question must name")
-        if name.startswith("other."):
-            who = "my" if field in {"states", "asks", "clauses", "yesno"} else "your"
-            if who not in found and field not in {"acks"}:
-                faults.append(f"{name}: {line!r} lacks {{{who}}}")
-            if PRONOUNS.search(PLACEHOLDER.sub("", line)):
-                faults.append(f"{name}: {line!r} uses a pronoun for the other person")
+        faults += check_line(name, line, allowed, keys)
     return faults
 
 
 def check_kind(kind: dict) -> list[str]:
     """Return the faults of a kind of fact, none if it can be used."""
-    faults = []
-    for field in ("group", "topic"):
-        if not isinstance(kind.get(field), str):
-            faults.append(f"{field}: missing")
-    if "value" not in kind and len(kind.get("values") or []) < 30:
-        faults.append("values: at least 30 wanted, or value: the name of a generator")
-    if any(not isinstance(value, str) for value in kind.get("values") or []):
-        faults.append("values: every value must be text; put it in quotes")
-    known = {*LEAST, "group", "topic", "value", "values", "made_up", "keys", "many",
-             "list_asks", "list_answers", "other"}  # fmt: skip
-    if unknown := set(kind) - known:
-        faults.append(f"unknown fields {sorted(unknown)}")
     keys = bool(kind.get("keys"))
     slots = {"v", "k"} if keys else {"v"}
+    faults = [
+        f"{field}: missing" for field in ("group", "topic") if not isinstance(kind.get(field), str)
+    ]
+    if "value" not in kind and len(kind.get("values") or []) < 30:
+        faults.append("values: at least 30 wanted, or value: the name of a generator")
+    if unknown := set(kind) - KNOWN_FIELDS:
+        faults.append(f"unknown fields {sorted(unknown)}")
     for field, least in LEAST.items():
         allowed = slots | ({"old"} if field == "corrections" else set())
         faults += check_list(field, kind.get(field), least, allowed, keys)
@@ -123,11 +123,16 @@ def check_kind(kind: dict) -> list[str]:
         faults += check_list("list_asks", kind.get("list_asks"), 6, slots, False)
         faults += check_list("list_answers", kind.get("list_answers"), 2, slots, False)
     if other := kind.get("other"):
-        if "{your}" not in other.get("topic", ""):
-            faults.append("other.topic: must name {your}")
-        for field, least in LEAST_OTHER.items():
-            allowed = slots | {"my" if field in {"states", "asks", "clauses", "yesno"} else "your"}
-            faults += check_list(f"other.{field}", other.get(field), least, allowed, keys)
+        faults += check_other(other, slots, keys)
+    return faults
+
+
+def check_other(other: dict, slots: set[str], keys: bool) -> list[str]:
+    """Return the faults of the part about somebody else."""
+    faults = [] if "{your}" in other.get("topic", "") else ["other.topic: must name {your}"]
+    for field, least in LEAST_OTHER.items():
+        allowed = slots | {"my" if field in {"states", "asks", "clauses", "yesno"} else "your"}
+        faults += check_list(f"other.{field}", other.get(field), least, allowed, keys)
     return faults
 
 

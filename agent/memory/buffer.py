@@ -265,7 +265,7 @@ class ExperienceBuffer:
                     watermark=0,
                     live_generation=0,
                     fence=0,
-                )  # fmt: skip
+                )
                 .on_conflict_do_nothing()
             )
             if display_name is not None:
@@ -324,8 +324,6 @@ class ExperienceBuffer:
             return []
         live = user.live_generation if live_generation is None else live_generation
         unknown = turns.c.learned_in.is_(None) | (turns.c.learned_in > live)
-        if live_generation == 0:
-            unknown = sa.true()
         query = (
             sa.select(turns)
             .where(turns.c.user_id == user_id, turns.c.retracted_at.is_(None), unknown)

@@ -1,0 +1,124 @@
+"""Generations on disk: whole or not there, and never taken for another model's."""
+
+import json
+
+import pytest
+import torch
+
+from agent.errors import AdapterError, ConfigError
+from agent.memory.adapters import CARD, WEIGHTS, AdapterStore, served_name
+
+BASE_HASH = "b" * 64
+
+
+@pytest.fixture
+def store(tmp_path) -> AdapterStore:
+    return AdapterStore(tmp_path / "adapters")
+
+
+def publish(
+    store: AdapterStore, generation: int, value: float = 1.0, *, base_hash: str = BASE_HASH
+):
+    tensors = {"a": torch.full((2, 3), value, dtype=torch.bfloat16)}
+    return store.publish(
+        "ada", generation, tensors, config={"r": 1}, card={"base_hash": base_hash, "recall": 0.9}
+    )
+
+
+def test_what_was_published_is_loaded(store):
+    publish(store, 1, 0.5)
+    assert torch.equal(
+        store.load("ada", 1, base_hash=BASE_HASH)["a"],
+        torch.full((2, 3), 0.5, dtype=torch.bfloat16),
+    )
+    card = store.card("ada", 1)
+    assert card["recall"] == 0.9
+    assert card["adapter_bytes"] == (store.path("ada", 1) / WEIGHTS).stat().st_size
+    assert served_name("ada", 1) == "ada@v1"
+
+
+def test_a_generation_is_never_changed(store):
+    publish(store, 1)
+    with pytest.raises(AdapterError, match="never changed"):
+        publish(store, 1, 2.0)
+    assert store.next_generation("ada") == 2
+
+
+def test_a_draft_is_no_generation_and_is_swept_away(store):
+    publish(store, 1)
+    draft = store.folder / "ada" / ".draft-v0002"
+    draft.mkdir()
+    (draft / WEIGHTS).write_bytes(b"half")
+    assert store.generations("ada") == [1]
+    store.remove_drafts()
+    assert not draft.exists()
+    assert store.generations("ada") == [1]
+
+
+@pytest.mark.parametrize("damage", ["weights", "weights cut", "card", "card gone", "weights gone"])
+def test_a_damaged_generation_falls_back_to_the_one_before_and_says_so(store, damage):
+    publish(store, 1, 1.0)
+    path = publish(store, 2, 2.0)
+    if damage == "weights":
+        data = bytearray((path / WEIGHTS).read_bytes())
+        data[-1] ^= 1
+        (path / WEIGHTS).write_bytes(data)
+    elif damage == "weights cut":
+        (path / WEIGHTS).write_bytes((path / WEIGHTS).read_bytes()[:10])
+    elif damage == "card":
+        (path / CARD).write_text("{")
+    elif damage == "card gone":
+        (path / CARD).unlink()
+    else:
+        (path / WEIGHTS).unlink()
+    with pytest.raises(AdapterError, match="damaged"):
+        store.load("ada", 2, base_hash=BASE_HASH)
+    number, reason = store.usable("ada", 2, base_hash=BASE_HASH)
+    assert number == 1
+    assert "v0002 is damaged" in reason
+
+
+def test_an_adapter_of_another_base_is_refused_by_both_names(store):
+    publish(store, 1, base_hash="a" * 64)
+    with pytest.raises(
+        AdapterError, match=r"made for base model aaaaaaaa…, but bbbbbbbb… is loaded"
+    ):
+        store.load("ada", 1, base_hash=BASE_HASH)
+    assert store.usable("ada", 1, base_hash=BASE_HASH)[0] == 0
+
+
+def test_a_missing_folder_leaves_no_memory_and_says_so(store):
+    number, reason = store.usable("ada", 3, base_hash=BASE_HASH)
+    assert number == 0
+    assert "v0003" in reason
+    assert store.usable("ada", 0, base_hash=BASE_HASH) == (0, None)
+
+
+def test_a_full_disk_leaves_nothing_half_written(store, monkeypatch):
+    publish(store, 1)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("agent.memory.adapters._flush", full)
+    with pytest.raises(AdapterError, match="No space left on device"):
+        publish(store, 2)
+    assert [path.name for path in (store.folder / "ada").iterdir()] == ["v0001"]
+
+
+def test_deleting_a_user_leaves_the_others(store):
+    publish(store, 1)
+    store.publish("bob", 1, {"a": torch.ones(1)}, config={}, card={"base_hash": BASE_HASH})
+    assert store.delete_all("ada") == 1
+    assert store.delete_all("ada") == 0
+    assert store.generations("bob") == [1]
+
+
+def test_a_user_cannot_name_a_folder_outside(store):
+    with pytest.raises(ConfigError):
+        store.path("../bob", 1)
+
+
+def test_the_folder_can_be_read_by_peft(store):
+    path = publish(store, 1)
+    assert json.loads((path / "adapter_config.json").read_text()) == {"r": 1}
