@@ -1,16 +1,11 @@
 """MovieAgent: builds the parts, owns their lifetimes, answers."""
 
 import logging
-import os
-import re
 import threading
 import time
 import unicodedata
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from pathlib import Path
-
-import filelock
 
 from agent import prompts
 from agent.catalogue import Catalogue
@@ -19,6 +14,7 @@ from agent.memory.adapters import AdapterStore, served_name
 from agent.memory.buffer import ExperienceBuffer, Turn, check_user_id
 from agent.memory.consolidation import Consolidation
 from agent.memory.consolidator import Consolidator
+from agent.memory.folder import DataLock, lock_folder
 from agent.memory.job import Progress, Report, Turnstile
 from agent.memory.synthesis import transcript_of
 from agent.model import LanguageModel
@@ -28,22 +24,6 @@ from agent.settings import Settings
 logger = logging.getLogger(__name__)
 
 MEMORY_MODES = ("on", "off", "prompt")
-
-
-def user_id_of(display_name: str) -> str:
-    """Return the id derived from a name as typed: "José" becomes "jose".
-
-    Raises:
-        ConfigError: If nothing of the name is left, or it is too long.
-    """
-    plain = unicodedata.normalize("NFKD", display_name).encode("ascii", "ignore").decode()
-    derived = re.sub(r"[^a-z0-9_-]+", "-", plain.lower()).strip("-")
-    if not display_name.strip() or len(display_name) > 60 or not derived:
-        shown = display_name if len(display_name) <= 60 else f"{display_name[:60]}…"
-        raise ConfigError(
-            f"{shown!r} cannot be used as a name: it needs 1 to 60 characters, a letter or digit among them."
-        )
-    return check_user_id(derived[:40])
 
 
 class Reply:
@@ -102,7 +82,7 @@ class MovieAgent:
         store: AdapterStore,
         settings: Settings,
         *,
-        lock: filelock.BaseFileLock | None = None,
+        lock: DataLock | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.model, self.buffer, self.store, self.settings = model, buffer, store, settings
@@ -116,15 +96,15 @@ class MovieAgent:
         )  # fmt: skip
 
     @classmethod
-    def open(cls, settings: Settings) -> "MovieAgent":
-        """Lock the data folder, open the store, load the model. Nothing runs in the background
-        before `start`.
+    def open(cls, settings: Settings, *, lock: DataLock | None = None) -> "MovieAgent":
+        """Lock the data folder (unless `lock` holds it), open the store, load the model. Nothing
+        runs in the background before `start`.
 
         Raises:
             StoreError: If the folder cannot be used, or another process holds it.
             ModelError: If the base model cannot be loaded.
         """
-        lock = lock_folder(settings.data_dir)
+        lock = lock or lock_folder(settings.data_dir)
         try:
             buffer = ExperienceBuffer(settings.data_dir / "experience.db")
             store = AdapterStore(settings.data_dir / "adapters")
@@ -351,31 +331,3 @@ class MovieAgent:
         num_generations = self.store.delete_all(user_id)
         self.model.drop(f"{user_id}@")
         return num_turns, num_generations
-
-
-def lock_folder(data_dir: Path) -> filelock.BaseFileLock:
-    """Take the data folder for this process.
-
-    Raises:
-        StoreError: If it cannot be made, or another process has it.
-    """
-    try:
-        data_dir.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(data_dir / "lock", thread_local=False)
-        lock.acquire(timeout=0)
-        (data_dir / "lock.pid").write_text(str(os.getpid()))
-    except filelock.Timeout:
-        holder = (
-            (data_dir / "lock.pid").read_text().strip()
-            if (data_dir / "lock.pid").exists()
-            else "unknown"
-        )
-        raise StoreError(
-            f"{data_dir} is in use by process {holder}, and two would overwrite each other's adapters. "
-            f"Close it, or give another --data-dir."
-        ) from None
-    except OSError as error:
-        raise StoreError(
-            f"The data folder {data_dir} cannot be written ({error.strerror}). Give --data-dir a folder that can."
-        ) from error
-    return lock

@@ -1,0 +1,71 @@
+"""The data folder: one process at a time, and names that can be folders. Loads fast, so that the
+page is up and a wrong folder is refused before the model is loaded."""
+
+import os
+import re
+import unicodedata
+from pathlib import Path
+
+import filelock
+
+from agent.errors import ConfigError, StoreError
+from agent.memory.buffer import check_user_id
+
+DataLock = filelock.BaseFileLock
+
+
+def user_id_of(display_name: str) -> str:
+    """Return the id derived from a name as typed: "José" becomes "jose".
+
+    Raises:
+        ConfigError: If nothing of the name is left, or it is too long.
+    """
+    plain = unicodedata.normalize("NFKD", display_name).encode("ascii", "ignore").decode()
+    derived = re.sub(r"[^a-z0-9_-]+", "-", plain.lower()).strip("-")
+    if not display_name.strip() or len(display_name) > 60 or not derived:
+        shown = display_name if len(display_name) <= 60 else f"{display_name[:60]}…"
+        raise ConfigError(
+            f"{shown!r} cannot be used as a name: it needs 1 to 60 characters, a letter or digit among them."
+        )
+    return check_user_id(derived[:40])
+
+
+def lock_folder(data_dir: Path) -> filelock.BaseFileLock:
+    """Take the data folder for this process.
+
+    Raises:
+        StoreError: If it cannot be made, or another process has it.
+    """
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(data_dir / "lock", thread_local=False)
+        lock.acquire(timeout=0)
+        (data_dir / "lock.pid").write_text(str(os.getpid()))
+    except filelock.Timeout:
+        holder = (
+            (data_dir / "lock.pid").read_text().strip()
+            if (data_dir / "lock.pid").exists()
+            else "unknown"
+        )
+        raise StoreError(
+            f"{data_dir} is in use by process {holder}, and two would overwrite each other's adapters. "
+            f"Close it, or give another --data-dir."
+        ) from None
+    except OSError as error:
+        raise StoreError(
+            f"The data folder {data_dir} cannot be written ({error.strerror}). Give --data-dir a folder that can."
+        ) from error
+    return lock
+
+
+def check_host(host: str) -> None:
+    """Refuse to open the page to other computers: anyone could pick anyone's name.
+
+    Raises:
+        ConfigError: If the host is not this computer.
+    """
+    if host not in {"127.0.0.1", "localhost", "::1"}:
+        raise ConfigError(
+            f"--host {host} would open the page to other computers, and there are no accounts yet: anyone could "
+            f"pick anyone's name. Leave --host at 127.0.0.1."
+        )
