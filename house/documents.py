@@ -79,7 +79,7 @@ class World:
     def tell_corrected(self, fact: Fact) -> str:
         """Return a message that gives a told fact a new value."""
         new = self.grammar.new_fact(fact.kind, fact.subject, self.rng).value
-        while new.lower() in self._used:
+        while new.lower() in {*self._used, fact.value.lower()}:
             new = self.grammar.new_fact(fact.kind, fact.subject, self.rng).value
         self._used.add(new.lower())
         fact.earlier.append(fact.value)

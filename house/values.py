@@ -6,6 +6,7 @@ uses it with syllable pairs that training never sees.
 """
 
 import random
+import re
 from collections.abc import Callable
 
 ONSETS = "b br c ch cr d dr f fl g gr h j k kl l m n p pl qu r s sh sk st t th tr v w y z".split()
@@ -131,11 +132,14 @@ class Values:
         if kind.get("made_up") == "false" or rng.random() > (1.0 if self._novel else 0.35):
             return value
         word = invented_word(rng, novel=self._novel)
-        if rng.random() < 0.4:
-            word += " " + value.split()[-1]
-        if value.startswith(("a ", "an ")):
-            return ("an " if word[0] in "aeiou" else "a ") + word
-        return word.capitalize() if value[0].isupper() else word
+        first, *_, last = ["", *value.split()] if " " not in value else value.split()
+        if first[:1].isupper() or (not first and value[0].isupper()):
+            word = word.capitalize()
+        if first.lower() in {"a", "an", "the"}:
+            word = f"{first} {word}"
+        if " " in value and rng.random() < 0.4:
+            word += f" {last}"
+        return re.sub(r"^an? (?=(\w))", lambda match: "an " if match[1] in "aeiou" else "a ", word)
 
     def person_name(self, rng: random.Random) -> str:
         return self._half(rng, FIRST_NAMES)

@@ -6,44 +6,69 @@ tests use them. They work clause by clause, because a right word can stand in a 
 """
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-_CLAUSE_END = re.compile(
-    r"(?:[.!?;:\n]+(?=\s|$)|,?\s+\b(?:but|although|though|however)\b,?\s+|\s[-–—]+\s)",
-    re.IGNORECASE,
+_VALUE = "\x00"
+
+_CLAUSE = re.compile(
+    r"(?<=[.!?;:])\s+|\n+|,?\s+(?:(?<!where )(?<!thing )(?<!all )but|although|though|however)\b,?\s+"
+    r"|,\s+(?=(?:and|so|yet|i|you|your|it|that|he|she|they|we|not|\x00)\b|\x00)|\s[-–—]+\s"
 )
 
-_ABSTAINS = re.compile(
-    r"""\b(?:
-        (?:have\s?n['o]t|has\s?n['o]t|have\ not|has\ not|never|did\s?n['o]t|did\ not|don['o]t|do\ not)\s+(?:\w+\s+){0,2}?
-            (?:told|tell|said|say|mentioned|mention|shared|share|come\ up|heard|know|recall|remember|have)
-      | not\ (?:that\ you\s?(?:['h]ave|ve)\s+told|been\ told|told|mentioned|sure)
-      | (?:no|without\ any)\ (?:idea|clue|record|memory|information)
-      | (?:can|could)\s?(?:n['o]t|not)\s+(?:say|tell|know|recall|remember)
-      | (?:that\ is|that's|it\ is|it's)\ (?:new\ to|unknown\ to|beyond)\ me
-      | (?:nothing|not\ a\ thing|not\ anything)\ (?:yet|so\ far|about\ you)
-      | (?:is|are)\ still\ (?:empty|unknown)
-      | only\ just\ met
-    )""",
-    re.IGNORECASE | re.VERBOSE,
+_NOT_TOLD = re.compile(
+    r"""
+      \b(?:you|we|nobody|that|it)(?:'ve|\ have|\ has|'s)?\s*
+        (?:haven't|havent|hasn't|hasnt|have\ not|has\ not|didn't|didnt|did\ not|never|not|have\ yet\ to|yet\ to)\s+
+        (?:\w+\s+){0,3}?
+        (?:told|tell|said|say|mentioned?|shared?|named?|give[n]?|talked|discussed|covered|spoken|come|came|let|heard|specified|revealed)\b
+    | \bi\s+(?:really\ |simply\ |honestly\ |just\ )?(?:don't|dont|do\ not|didn't|can't|cant|cannot|can\ not|couldn't|could\ not|wouldn't)\s+
+        (?:\w+\s+){0,2}?
+        (?:know|recall|remember|tell|say|retain|store|keep|determine|see|think\ (?:you've|you\ have|we've|you)|believe\ (?:you've|we've|you))\b
+    | \bi\s+(?:have|had|'ve|keep)\s+(?:no|nothing|not)\b | \bi\s+(?:haven't|have\ not|wasn't|never)\ (?:been|was)?\s*told\b | \bi\ don't\ have\ (?:any|that|access|this|a\ (?:record|note))
+    | \b(?:i'm|i\ am)\ (?:not\ (?:sure|certain)|in\ the\ dark|unsure|unable) | \bi\ wish\ i\ knew | \bnot\ sure\b
+    | \b(?:can't|cannot|can\ not|unable\ to)\ (?:recall|remember|access|determine)\b
+    | \bno\ (?:idea|clue|record|memory|information|mention|way\ of\ knowing|note)\b | \bdunno\b
+    | \b(?:new|unknown|a\ mystery)\ to\ me\b | \bbeyond\ me\b | \bnothing\ (?:yet|so\ far|about|in\ my)\b | \bnot\ a\ thing\b
+    | \b(?:memory|page|list)\b.{0,20}\b(?:is|are)\ (?:still\ )?(?:empty|blank) | \bonly\ just\ met\b
+    | ^(?:not|never)\ (?:that\ you|been\ told|told|mentioned|as\ far\ as\ i\ know|in\ our|yet)
+    | ^not\ (?:who|what|where|which|when|how|whether|your|the|about)\b
+    """,
+    re.VERBOSE,
+)
+"""The clause says that the assistant was not told, or does not know."""
+
+_USERS_DOUBT = re.compile(r"\byou (?:said|told me|mentioned) (?:that )?(?:you|you're|you are) ")
+
+_DENIES = re.compile(
+    r"\b(?:not|never|no longer|nor|neither|used to|rather than|instead of|unlike|apart from|other than|wrong|anywhere but"
+    r"|anything but|everything but|all but)\b|n't\b|\b(?:dont|doesnt|isnt|arent|wasnt|didnt)\b"
 )
 
-_NEGATES = re.compile(
-    r"\b(?:not|never|no longer|nor|neither|used to|rather than|instead of|unlike|apart from|other than|wrong)\b|n['o]t\b",
-    re.IGNORECASE,
+_IDIOMS = re.compile(
+    r"\b(?:can't|cannot|can not|couldn't|could not) (?:stand|bear|wait|get enough|live without|resist|help|watch)\b"
+    r"|\bnever (?:miss|tire|get tired)\w*\b|\b(?:not|n't) (?:only|just)\b|\bn't (?:only|just)\b|\b\w+n't (?:only|just)\b"
 )
+"""Negative words that deny nothing about the value that follows."""
 
 _CLAIMS = re.compile(
-    r"\b(?:you(?:['r]re|['v]ve| are| were| live| love| like| have| work| prefer| hate| watch| told me (?:it|that|about))"
-    r"|your (?:\w+ ){1,4}(?:is|was|are)\b|it(?:['i]s| is| was)\b|i (?:think|believe|guess|remember)\b)",
-    re.IGNORECASE,
+    r"\b(?:you(?:'re|'ve| are| were| live| love| like| have| work| prefer| hate| watch| don't|'d)\b"
+    r"|your (?:\w+ ){1,4}(?:is|was|are)\b|yours is\b|(?:it's|it is|it was)\b|(?:i|my best|my) (?:think|believe|guess)\b)"
 )
+
+_OTHER_MATTER = re.compile(
+    r"^(?:and |so |yet |that |well, )?(?:i (?:do )?(?:know|remember)|you(?:'ve)? (?:told|said|mentioned|asked)"
+    r"|we(?:'ve)? (?:talked|spoke)|if |once |when |tell |anyway)"
+)
+"""What an abstaining reply says beside: other things it was told, an invitation."""
 
 
 def normalise(text: str) -> str:
-    """Return the text in lower case with straight quotes and single spaces."""
-    return re.sub(r"\s+", " ", text.replace("’", "'").lower()).strip()
+    """Return the text in lower case, without accents, with plain quotes and hyphens."""
+    plain = unicodedata.normalize("NFKD", text.replace("’", "'"))
+    plain = "".join(char for char in plain if not unicodedata.combining(char))
+    return re.sub(r"\s+", " ", re.sub(r"[‐-―]", "-", plain).lower()).strip()
 
 
 def holds(text: str, value: str) -> bool:
@@ -52,12 +77,15 @@ def holds(text: str, value: str) -> bool:
 
 
 def grade(reply: str, expect: Sequence[str], reject: Sequence[str] = ()) -> bool:
-    """Is a reply right: does it assert any of `expect` and hold none of `reject`?
+    """Is a reply right: does it assert any of `expect` and none of `reject`?
 
     A value counts only in a clause that neither denies it ("not Turin", "you don't live in
-    Turin") nor asks nor abstains. "No, you live in Turin" asserts Turin, and "Turin, not Oslo"
-    asserts Turin alone; a rejected value counts as given only where it is asserted.
+    Turin") nor asks, supposes or abstains. "No, you live in Turin" asserts Turin, "Turin, not
+    Oslo" asserts Turin alone. Whose value it is, it cannot tell: "your sister lives in Turin"
+    asserts Turin, unless the reply as a whole abstains.
     """
+    if is_abstention(reply):
+        return False
     return any(_asserts(reply, value) for value in expect) and not any(
         _asserts(reply, value) for value in reject
     )
@@ -67,42 +95,50 @@ def is_abstention(reply: str) -> bool:
     """Does a reply say that it was not told, and claim nothing beside?
 
     "You haven't told me where you live" abstains; "You haven't told me, but you live in Turin"
-    does not.
+    does not. Other things it says it was told are no claim about what was asked.
     """
-    clauses = _clauses(reply)
-    abstains = [bool(_ABSTAINS.search(clause)) for clause in clauses]
+    clauses = _clauses(normalise(reply))
+    abstains = [
+        bool(_NOT_TOLD.search(clause)) and not _USERS_DOUBT.search(clause) for clause in clauses
+    ]
     claims = any(
-        _CLAIMS.search(clause)
-        and not clause.startswith(("if ", "once ", "when ", "tell ", "so tell"))
+        _CLAIMS.search(clause) and not _OTHER_MATTER.search(clause) and not clause.endswith("?")
         for clause, does_abstain in zip(clauses, abstains, strict=True)
-        if not does_abstain and not clause.endswith("?")
+        if not does_abstain
     )
     return any(abstains) and not claims
 
 
 def _asserts(reply: str, value: str) -> bool:
-    pattern = _word_pattern(value)
-    for clause in _clauses(reply):
-        match = pattern.search(clause)
+    # The value becomes one sign first: a title may hold a colon, or the word "not".
+    marked = _word_pattern(value).sub(_VALUE, normalise(reply))
+    for clause in _clauses(marked):
+        before, found, after = clause.partition(_VALUE)
+        before = _IDIOMS.sub(" ", before)
         if (
-            match
-            and not _NEGATES.search(clause[: match.start()])
-            and not _ABSTAINS.search(clause[: match.start()])
+            found
+            and not clause.endswith("?")
+            and not clause.startswith("if ")
+            and not _DENIES.search(before)
+            and not _NOT_TOLD.search(before)
+            and not re.match(r"\s*(?:is|was|are|does|do)(?:n't| not)\b", after)
+            and not (
+                before.rstrip().endswith("from")
+                and re.search(r"\b(?:moved|switched|changed)\b", clause)
+            )
         ):
             return True
     return False
 
 
-def _clauses(reply: str) -> list[str]:
-    return [
-        clause.strip(" ,") for clause in _CLAUSE_END.split(normalise(reply)) if clause.strip(" ,")
-    ]
+def _clauses(text: str) -> list[str]:
+    return [clause.strip(" ,") for clause in _CLAUSE.split(text) if clause.strip(" ,")]
 
 
 def _word_pattern(value: str) -> re.Pattern[str]:
-    words = re.findall(r"\w+|[^\w\s]", normalise(value))
+    words = re.findall(r"\w+|[^\w\s-]", normalise(value))
     return (
-        re.compile(r"(?<!\w)" + r"\s*".join(map(re.escape, words)) + r"(?!\w)")
+        re.compile(r"(?<!\w)" + r"[\s-]*".join(map(re.escape, words)) + r"(?!\w)")
         if words
         else re.compile(r"(?!)")
     )

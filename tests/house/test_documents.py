@@ -1,0 +1,163 @@
+"""What the house model reads: the right answers, the right tokens, nothing held out."""
+
+import random
+
+import pytest
+
+from agent import prompts
+from agent.memory.probe import grade, is_abstention, normalise
+from house.__main__ import new_writer
+from house.documents import World
+from house.people import USER, fill
+from house.tokenizer import Encoder, train_tokenizer
+from house.train import BATCH_TOKENS, make_batches
+from house.values import invented_word
+from house.wordings import load_kinds, side
+from house.wordings import normalise as normalise_line
+
+
+@pytest.fixture(scope="module")
+def writer():
+    return new_writer()
+
+
+@pytest.fixture(scope="module")
+def documents(writer):
+    rng = random.Random(0)
+    return [writer.document(rng) for _ in range(400)]
+
+
+@pytest.fixture(scope="module")
+def tokenizer(documents):
+    return train_tokenizer(message["content"] for document in documents for message in document)
+
+
+def test_fill_puts_capitals_and_articles_right():
+    assert fill("{v} is home.", v="the Rialto") == "The Rialto is home."
+    assert fill("I have a {v}.", v="owl") == "I have an owl."
+    assert fill("I have a {v}.", v="cat") == "I have a cat."
+    assert fill("{v} is Home.", lower=True, v="Turin") == "turin is home."
+
+
+def test_every_answer_about_a_told_fact_holds_its_value(writer):
+    rng = random.Random(1)
+    num_asked = 0
+    for _ in range(300):
+        world = World(writer.grammar, rng)
+        writer.told_turns(world, 4)
+        for fact in world.facts:
+            question, answer = world.ask(fact)
+            same = world.find(fact.kind, fact.subject, fact.key)
+            assert any(grade(answer, [other.value]) for other in same), (fact, question, answer)
+            num_asked += 1
+    assert num_asked > 1000
+
+
+def test_what_was_not_told_is_answered_by_an_abstention(writer):
+    rng = random.Random(2)
+    num_asked = 0
+    for _ in range(300):
+        world = World(writer.grammar, rng)
+        writer.told_turns(world, 3)
+        turn = world.ask_unknown(writer.kinds(rng))
+        if turn is not None:
+            num_asked += 1
+            assert is_abstention(turn[1]), turn
+    assert num_asked > 250
+
+
+def test_a_correction_gives_the_new_value_and_not_the_old(writer):
+    rng = random.Random(3)
+    for _ in range(200):
+        world = World(writer.grammar, rng)
+        fact = writer.grammar.new_fact("home", USER, rng)
+        world.tell(fact)
+        world.tell_corrected(fact)
+        _, answer = world.ask(fact)
+        assert grade(answer, [fact.value])
+        assert normalise(fact.earlier[0]) not in normalise(answer)
+
+
+def test_suggestions_are_real_films_that_fit_and_were_not_seen(writer):
+    rng = random.Random(4)
+    titles = {film.title: film for film in writer.films}
+    for _ in range(300):
+        world = World(writer.grammar, rng)
+        writer.told_turns(world, 5)
+        _, hated, seen = world.taste()
+        reply = world.suggest(writer.films)
+        if reply is None:
+            continue
+        named = [film for title, film in titles.items() if title in reply]
+        assert named, reply
+        assert any(
+            film.title.lower() not in seen and not set(film.genres) & set(hated) for film in named
+        )
+
+
+def test_questions_about_a_message_are_written_as_the_synthesis_reads_them(documents):
+    from agent.memory.synthesis import parse_pairs
+
+    asked = [
+        (document[i]["content"], document[i + 1]["content"])
+        for document in documents
+        for i in range(len(document) - 1)
+        if document[i]["content"].startswith("Write questions")
+    ]
+    assert len(asked) > 50
+    for _, lines in asked:
+        assert lines == prompts.NOTHING_TO_ASK or len(parse_pairs(lines)) == len(lines.splitlines())
+
+
+def test_no_held_out_line_is_in_the_training_text(documents):
+    """A line of dev or final that has no slot would stand there word for word."""
+    held_out = {
+        normalise_line(line)
+        for kind in load_kinds().values()
+        for name in ("asks", "indirect", "clauses", "list_asks")
+        for line in kind.get(name, [])
+        if "{" not in line and side(line) != "train"
+    }
+    assert len(held_out) > 300
+    said = {normalise_line(message["content"]) for document in documents for message in document}
+    assert not said & held_out
+
+
+def test_the_quick_encoding_is_that_of_the_chat_template(documents, tokenizer):
+    encoder = Encoder(tokenizer)
+    for document, (ids, is_answer) in zip(
+        documents[:60], encoder.encode(documents[:60]), strict=True
+    ):
+        slow = tokenizer.apply_chat_template(
+            document, return_assistant_tokens_mask=True, return_dict=True
+        )
+        assert ids == slow["input_ids"]
+        assert is_answer == [bool(mark) for mark in slow["assistant_masks"]]
+
+
+def test_the_trained_tokens_are_the_answers_and_their_ends(documents, tokenizer):
+    (row,) = Encoder(tokenizer).encode(documents[:1])
+    trained = tokenizer.decode([token for token, is_answer in zip(*row, strict=True) if is_answer])
+    replies = [message["content"] for message in documents[0] if message["role"] == "assistant"]
+    assert trained == "".join(f"{reply}<|end|>" for reply in replies)
+
+
+def test_batches_keep_documents_apart_and_lose_no_token(documents, tokenizer):
+    rows = Encoder(tokenizer).encode(documents)
+    batches = make_batches(rows, pad=0, rng=random.Random(0))
+    assert len(batches) > 5
+    for batch in batches:
+        assert batch.ids.numel() == BATCH_TOKENS
+        starts = batch.positions == 0
+        real = batch.documents >= 0
+        # A document begins where its number changes, and only there.
+        changes = batch.documents[:, 1:] != batch.documents[:, :-1]
+        assert (starts[:, 1:] & real[:, 1:]).equal(changes & real[:, 1:])
+        assert int(batch.weights.sum()) <= int(real.sum())
+
+
+def test_words_for_the_exam_are_never_words_of_the_training():
+    rng = random.Random(5)
+    known = {invented_word(rng)[:3] for _ in range(4000)}
+    novel = {invented_word(rng, novel=True)[:3] for _ in range(400)}
+    assert not known & novel

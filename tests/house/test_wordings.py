@@ -1,0 +1,79 @@
+"""The hand-written lines: complete, split for good, and never on two sides."""
+
+import copy
+
+import pytest
+
+from house import wordings
+from house.wordings import check_kind, load_kinds, normalise, side, split
+
+KINDS = load_kinds()
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_every_kind_is_complete(name):
+    assert check_kind(KINDS[name]) == []
+
+
+def test_there_are_as_many_kinds_as_promised():
+    assert len(KINDS) >= 25
+    assert sum("other" in kind for kind in KINDS.values()) >= 8
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        (lambda kind: kind["states"].pop(), "at least 24 wanted"),
+        (lambda kind: kind["asks"].append("Is it {v}?"), "must not give {v} away"),
+        (lambda kind: kind["states"].append("I live somewhere."), "lacks {v}"),
+        (lambda kind: kind["asks"].append(kind["asks"][0].upper() + "!"), "repeats"),
+        (
+            lambda kind: kind["answers"].append("You live in {v}, yes, {v}."),
+            "uses a placeholder twice",
+        ),
+        (lambda kind: kind["yesno"].append("Do I live in {w} or {v}?"), "unknown or misplaced"),
+        (lambda kind: kind.update(colour="red"), "unknown fields"),
+        (
+            lambda kind: kind["other"]["asks"].append("Where does {my} have her house?"),
+            "uses a pronoun",
+        ),
+    ],
+)
+def test_a_planted_fault_is_found(change, fault):
+    kind = copy.deepcopy(KINDS["home"])
+    kind["states"] = kind["states"][:24]
+    change(kind)
+    assert any(fault in found for found in check_kind(kind))
+
+
+def test_case_and_punctuation_do_not_change_the_side_of_a_line():
+    for line in KINDS["home"]["asks"]:
+        assert side(line) == side(line.lower().rstrip("?") + " !")
+
+
+def test_a_fifth_of_the_lines_is_held_out():
+    lines = [line for kind in KINDS.values() for name in ("states", "asks") for line in kind[name]]
+    assert len(lines) > 2000
+    shares = {
+        name: sum(side(line) == name for line in lines) / len(lines)
+        for name in ("train", "dev", "final")
+    }
+    # 1/10 of 2,000 lines: two standard errors are 0.013.
+    assert shares["dev"] == pytest.approx(0.1, abs=0.02)
+    assert shares["final"] == pytest.approx(0.1, abs=0.02)
+
+
+def test_the_sides_are_disjoint_and_together_everything():
+    lines = KINDS["home"]["asks"]
+    parts = [split(lines, name) for name in ("train", "dev", "final")]
+    assert sorted(line for part in parts for line in part) == sorted(lines)
+
+
+def test_a_line_of_signs_alone_is_not_empty():
+    assert normalise(":(") != normalise(":)")
+
+
+def test_yaml_scalars_stay_what_was_written(tmp_path):
+    path = tmp_path / "kind.yaml"
+    path.write_text("yes: [no, 1990, on]\n")
+    assert wordings.read_yaml(path) == {"yes": ["no", "1990", "on"]}
