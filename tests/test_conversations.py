@@ -58,7 +58,9 @@ def test_each_fact_is_asked_in_all_three_modes(users):
 
 def test_no_line_is_in_the_wordings_or_the_question_bank(said):
     known = lines_of([read_yaml(path) for path in WORDINGS_DIR.rglob("*.yaml")])
-    known |= lines_of(yaml.load((DATA_DIR / "question_bank.yaml").read_text(), Loader=yaml.BaseLoader))
+    known |= lines_of(
+        yaml.load((DATA_DIR / "question_bank.yaml").read_text(), Loader=yaml.BaseLoader)
+    )
     known |= lines_of(yaml.load((DATA_DIR / "unrelated.yaml").read_text(), Loader=yaml.BaseLoader))
     assert len(known) > 10_000
     for name in ("asked", "untold"):
