@@ -32,10 +32,10 @@ logger = logging.getLogger(__name__)
 BATCH_TOKENS = 6144
 """B · T of every batch. Chosen: few enough for many steps in an hour of CPU."""
 
-ROW_TOKENS = (512, 1024)
+ROW_TOKENS = (768, 1024)
 """T of the two sorts of batch."""
 
-SHARD_DOCUMENTS = 600
+SHARD_DOCUMENTS = 1200
 """Documents made at a time; batches do not cross shards."""
 
 
@@ -81,25 +81,33 @@ class Batch:
 def make_batches(
     rows: list[tuple[list[int], list[bool]]], pad: int, rng: random.Random
 ) -> list[Batch]:
-    """Pack documents into rows of the shortest T that holds them, first fit, and rows into batches."""
+    """Pack documents into rows, and rows into batches.
+
+    Each document goes, longest first, into the first row with room. Long rows are dear, so they
+    are opened for documents that fit nowhere else; short documents fill them up.
+    """
+    packed: dict[int, list[list[tuple[list[int], list[bool]]]]] = {size: [] for size in ROW_TOKENS}
+    places: list[tuple[int, list]] = []
+    room: list[int] = []
+    for row in sorted(rows, key=lambda row: -len(row[0])):
+        size = next((size for size in ROW_TOKENS if len(row[0]) <= size), None)
+        if size is None:
+            continue
+        place = next((i for i, left in enumerate(room) if left >= len(row[0])), None)
+        if place is None:
+            place = len(places)
+            places.append((size, []))
+            room.append(size)
+        places[place][1].append(row)
+        room[place] -= len(row[0])
+    for size, documents in places:
+        packed[size].append(documents)
     batches = []
-    for shortest, longest in zip((0, *ROW_TOKENS), ROW_TOKENS, strict=False):
-        fitting = [row for row in rows if shortest < len(row[0]) <= longest]
-        fitting.sort(key=lambda row: -len(row[0]))
-        packed: list[list[tuple[list[int], list[bool]]]] = []
-        room: list[int] = []
-        for row in fitting:
-            place = next((i for i, left in enumerate(room) if left >= len(row[0])), None)
-            if place is None:
-                packed.append([row])
-                room.append(longest - len(row[0]))
-            else:
-                packed[place].append(row)
-                room[place] -= len(row[0])
-        rng.shuffle(packed)
-        num_rows = BATCH_TOKENS // longest
-        for start in range(0, len(packed) - num_rows + 1, num_rows):
-            batches.append(_batch(packed[start : start + num_rows], longest, pad))
+    for size, filled in packed.items():
+        rng.shuffle(filled)
+        num_rows = BATCH_TOKENS // size
+        for start in range(0, len(filled) - num_rows + 1, num_rows):
+            batches.append(_batch(filled[start : start + num_rows], size, pad))
     rng.shuffle(batches)
     return batches
 

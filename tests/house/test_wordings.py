@@ -4,7 +4,9 @@ import copy
 
 import pytest
 
+from agent.memory.probe import grade
 from house import wordings
+from house.people import fill
 from house.wordings import check_kind, load_kinds, normalise, side, split
 
 KINDS = load_kinds()
@@ -13,6 +15,18 @@ KINDS = load_kinds()
 @pytest.mark.parametrize("name", KINDS)
 def test_every_kind_is_complete(name):
     assert check_kind(KINDS[name]) == []
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_every_answer_counts_as_right(name):
+    words = {"v": "Zorblax", "k": "Quark", "my": "my sister", "your": "your sister", "old": "Oslo"}
+    answers = [
+        line
+        for part in (KINDS[name], KINDS[name].get("other", {}))
+        for field in ("answers", "yes", "no", "list_answers")
+        for line in part.get(field, [])
+    ]
+    assert [line for line in answers if not grade(fill(line, **words), ["Zorblax"])] == []
 
 
 def test_there_are_as_many_kinds_as_promised():
