@@ -14,6 +14,7 @@ _VALUE = "\x00"
 
 _CLAUSE = re.compile(
     r"(?<=[.!?;:])\s+|\n+|,?\s+(?:(?<!where )(?<!thing )(?<!all )but|although|though|however)\b,?\s+"
+    r"|(?<=\bnot quite),\s+|(?<=\bnot that),\s+|(?<=\bnot that one),\s+|(?<=\bnot exactly),\s+"
     r"|,\s+(?=(?:and|so|yet|i|you|your|it|that|he|she|they|we|not|\x00)\b|\x00)|\s[-–—]+\s"
 )
 
