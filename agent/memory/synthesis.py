@@ -41,7 +41,7 @@ NEAR_DUPLICATE = 0.92
 NUM_TASTE_FILMS = 24
 """Films of the catalogue the teacher is asked about for one slice. Chosen, not measured."""
 
-MICRO_BATCH = 16
+MICRO_BATCH = 32
 """Sequences generated at a time, so that a reply never waits long."""
 
 Checkpoint = Callable[[str, int, int], None]
