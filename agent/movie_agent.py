@@ -11,12 +11,13 @@ from agent import prompts
 from agent.catalogue import Catalogue
 from agent.errors import ConfigError, StoreError
 from agent.memory.adapters import AdapterStore, served_name
-from agent.memory.buffer import ExperienceBuffer, Turn, check_user_id
+from agent.memory.buffer import ExperienceBuffer
 from agent.memory.consolidation import Consolidation
 from agent.memory.consolidator import Consolidator
-from agent.memory.folder import DataLock, lock_folder
+from agent.memory.folder import DataLock, check_user_id, lock_folder
 from agent.memory.job import Progress, Report, Turnstile
 from agent.memory.synthesis import transcript_of
+from agent.memory.tables import Turn
 from agent.model import LanguageModel
 from agent.recommend import Recommendation, recommend
 from agent.settings import Settings

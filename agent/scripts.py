@@ -13,7 +13,7 @@ from pathlib import Path
 import yaml
 
 from agent.errors import ConfigError
-from agent.memory.buffer import check_user_id
+from agent.memory.folder import check_user_id
 from agent.memory.job import Progress, Report
 from agent.memory.probe import grade, is_abstention
 from agent.movie_agent import MEMORY_MODES, MovieAgent

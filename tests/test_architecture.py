@@ -11,8 +11,8 @@ ROOT = Path(__file__).parent.parent
 
 OWNERS = {
     "gradio": {"ui/layout.py"},
-    "sqlalchemy": {"agent/memory/buffer.py"},
-    "alembic": {"agent/memory/buffer.py"},
+    "sqlalchemy": {"agent/memory/buffer.py", "agent/memory/tables.py"},
+    "alembic": {"agent/memory/tables.py"},
     "peft": {"agent/model.py"},
     "bitsandbytes": {"agent/model.py"},
     "transformers": {"agent/model.py"},

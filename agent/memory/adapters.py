@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from agent.errors import AdapterError
-from agent.memory.buffer import check_user_id
+from agent.memory.folder import check_user_id
 
 WEIGHTS, CONFIG, CARD = "adapter_model.safetensors", "adapter_config.json", "card.json"
 

@@ -19,12 +19,13 @@ from agent import prompts
 from agent.catalogue import Catalogue
 from agent.memory import probe, synthesis
 from agent.memory.adapters import AdapterStore, served_name
-from agent.memory.buffer import ExperienceBuffer, StoredPair, Turn, User
+from agent.memory.buffer import ExperienceBuffer
 from agent.memory.distillation import TargetSentence, answer_kl, ask_teacher, merged, train_adapter
 from agent.memory.encoder import SentenceEncoder
 from agent.memory.job import Job, Report
 from agent.memory.probe import Figures, grade, is_abstention
 from agent.memory.synthesis import DATA_DIR, QAPair, QuestionBank, Synthesis
+from agent.memory.tables import StoredPair, Turn, User
 from agent.model import BASE, TRAINING, Answered, LanguageModel
 from agent.settings import Settings
 

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from agent.errors import AgentError
-from agent.memory.buffer import Turn, User
 from agent.memory.consolidation import Consolidation
 from agent.memory.job import Job, Progress, Report, Turnstile
+from agent.memory.tables import Turn, User
 
 logger = logging.getLogger(__name__)
 

@@ -9,9 +9,22 @@ from pathlib import Path
 import filelock
 
 from agent.errors import ConfigError, StoreError
-from agent.memory.buffer import check_user_id
 
 DataLock = filelock.BaseFileLock
+
+
+def check_user_id(user_id: str) -> str:
+    """Return `user_id` if it can be one.
+
+    Raises:
+        ConfigError: If it is not 1-40 of a-z, 0-9, _ and -. It becomes the name of a folder.
+    """
+    if not re.fullmatch(r"[a-z0-9_-]{1,40}", user_id):
+        shown = user_id if len(user_id) <= 40 else f"{user_id[:40]}… ({len(user_id)} characters)"
+        raise ConfigError(
+            f"{shown!r} is no user id: it names a folder, so it must be 1 to 40 of a-z, 0-9, _ and -."
+        )
+    return user_id
 
 
 def user_id_of(display_name: str) -> str:

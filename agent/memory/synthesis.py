@@ -26,8 +26,8 @@ import yaml
 
 from agent import prompts
 from agent.catalogue import Catalogue, Film
-from agent.memory.buffer import Turn
 from agent.memory.probe import grade, is_abstention, normalise
+from agent.memory.tables import Turn
 from agent.model import BASE, LanguageModel
 
 DATA_DIR = Path(__file__).parent.parent / "data"

@@ -6,7 +6,8 @@ import threading
 import pytest
 
 from agent.errors import ConfigError, StoreError
-from agent.memory.buffer import ExperienceBuffer, StoredPair
+from agent.memory.buffer import ExperienceBuffer
+from agent.memory.tables import StoredPair
 
 
 def tell(buffer: ExperienceBuffer, user_id: str = "ada", message: str = "I live in Turin."):
@@ -173,7 +174,7 @@ def test_the_migrations_make_exactly_the_tables_the_code_uses(buffer):
     from alembic.autogenerate import compare_metadata
     from alembic.migration import MigrationContext
 
-    from agent.memory.buffer import metadata
+    from agent.memory.tables import metadata
 
     with buffer._engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
