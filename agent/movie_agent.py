@@ -93,7 +93,8 @@ class MovieAgent:
         self.consolidator = Consolidator(
             Consolidation(model, buffer, store, self.catalogue, settings),
             idle_seconds=settings.idle_seconds, max_wait_seconds=settings.max_wait_seconds,
-            max_context_tokens=settings.max_context_tokens, turnstile=self._turnstile, now=now,
+            max_context_tokens=settings.max_context_tokens,
+            ask_above_seconds=settings.ask_above_seconds, turnstile=self._turnstile, now=now,
         )  # fmt: skip
 
     @classmethod

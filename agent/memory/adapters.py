@@ -36,7 +36,7 @@ class AdapterStore:
         1. A generation is immutable and published atomically.
         2. Damaged weights, or weights made for another base, are refused by name, never loaded.
 
-    Threads: safe, because folders are only added, whole, and deleted by *forget* alone.
+    Threads: safe, because folders are only added, whole, and deleted by forgetting alone.
     Processes: one writer, held by the file lock of the data folder.
     """
 
@@ -141,6 +141,12 @@ class AdapterStore:
                 continue
             return number, reason
         return 0, reason
+
+    def delete_after(self, user_id: str, generation: int) -> None:
+        """Delete the later generations: they know what was taken back."""
+        for number in self.generations(user_id):
+            if number > generation:
+                shutil.rmtree(self.path(user_id, number))
 
     def delete_all(self, user_id: str) -> int:
         """Delete every generation of a user; return how many there were."""

@@ -306,11 +306,30 @@ class ExperienceBuffer:
             for row in rows
         ]
 
-    def set_live(self, user_id: str, generation: int) -> None:
-        """Point the user at another generation (roll back)."""
+    def roll_back(self, user_id: str, generation: int) -> None:
+        """Point the user at an earlier generation: what later ones knew is pending again, and their
+        pairs wait to be made anew."""
         with self._writing() as connection:
+            mine = turns.c.user_id == user_id
             connection.execute(
-                users.update().where(users.c.user_id == user_id).values(live_generation=generation)
+                turns.update()
+                .where(mine, turns.c.learned_in > generation)
+                .values(learned_in=None, rejections=0)
+            )
+            connection.execute(
+                pairs.update()
+                .where(pairs.c.user_id == user_id, pairs.c.generation > generation)
+                .values(status="superseded")
+            )
+            learned = (
+                sa.select(sa.func.coalesce(sa.func.max(turns.c.id), 0))
+                .where(mine, turns.c.learned_in.is_not(None))
+                .scalar_subquery()
+            )
+            connection.execute(
+                users.update()
+                .where(users.c.user_id == user_id)
+                .values(live_generation=generation, watermark=learned)
             )
 
     # -- forgetting ----------------------------------------------------------------

@@ -8,8 +8,9 @@ Nothing is remembered between two runs but what never changes: the base's own re
 
 import logging
 import random
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import torch
@@ -17,14 +18,16 @@ import yaml
 
 from agent import prompts
 from agent.catalogue import Catalogue
-from agent.memory import probe, synthesis
+from agent.memory import probe
 from agent.memory.adapters import AdapterStore, served_name
 from agent.memory.buffer import ExperienceBuffer
-from agent.memory.distillation import TargetSentence, answer_kl, ask_teacher, merged, train_adapter
+from agent.memory.distillation import TargetSentence, Trained, answer_kl, merged, train_adapter
 from agent.memory.encoder import SentenceEncoder
 from agent.memory.job import Job, Report
-from agent.memory.probe import Figures, grade, is_abstention
-from agent.memory.synthesis import DATA_DIR, QAPair, QuestionBank, Synthesis
+from agent.memory.lesson import Asked, Lesson, asked_of, target_sentences
+from agent.memory.probe import Figures, is_abstention
+from agent.memory.questions import QAPair
+from agent.memory.synthesis import DATA_DIR, QuestionBank, Synthesis, answer_with, synthesize
 from agent.memory.tables import StoredPair, Turn, User
 from agent.model import BASE, TRAINING, Answered, LanguageModel
 from agent.settings import Settings
@@ -40,6 +43,18 @@ MAX_REPLAY = 64
 
 STOP_EVERY = 10
 """Steps between two looks at the stop wordings."""
+
+FIRST_STOP = 40
+STOP_BELOW_NATS = 0.03
+"""Training may stop from this step on, once the stop wordings are that near to the teacher.
+Chosen, not measured."""
+
+
+TYPICAL_ANSWER = 8
+"""Tokens of an answer in the estimate."""
+
+STEPS_PER_TURN = 14
+"""What asking and answering about a turn costs, in training steps; measured on the house model."""
 
 
 class _BreathingModel:
@@ -82,8 +97,20 @@ class Consolidation:
         self._unrelated_prompts: list[str] = data["trained"]
         self._measured_prompts: list[str] = data["measured"]
         self._small_talk: list[tuple[str, str]] = [tuple(turn) for turn in data["small_talk"]]
-        self._unrelated: list[TargetSentence] | None = None
-        self._measured: list[TargetSentence] | None = None
+        self._step_seconds: float | None = None
+        self._of_base: tuple[list[TargetSentence], list[TargetSentence]] | None = None
+
+    def estimate_seconds(self, turns: Sequence[Turn]) -> float:
+        """Return about how long learning these turns will take, from one training step."""
+        if self._step_seconds is None:
+            prompt = tuple(self.model.encode(prompts.chat([], turns[0].message)))
+            batch = [Answered(prompt, prompt[:TYPICAL_ANSWER])] * self.settings.batch_size
+            began = time.monotonic()
+            self.model.answer_logits(batch, slot=TRAINING).sum().backward()
+            self._step_seconds = time.monotonic() - began
+            for parameter in self.model.training_parameters():
+                parameter.grad = None
+        return self._step_seconds * (self.settings.max_steps + STEPS_PER_TURN * len(turns))
 
     def run(self, user: User, turns: Sequence[Turn], fence: int, job: Job) -> Report:
         """Learn one slice. The old generation stays live unless the candidate passes its gate.
@@ -95,31 +122,28 @@ class Consolidation:
             user.user_id, user.live_generation, base_hash=self.model.base_hash
         )
         settings, model = self.settings, _BreathingModel(self.model, job)
-        material = synthesis.synthesize(
+        material = synthesize(
             model, turns, bank=self.bank, encoder=self.encoder,
             catalogue=self.catalogue, rounds=settings.question_rounds,
             temperature=settings.question_temperature, seed=settings.seed + turns[-1].id, checkpoint=job.step,
         )  # fmt: skip
-        if not settings.use_question_bank:
-            material = replace(
-                material, pairs=[pair for pair in material.pairs if pair.kind != "bank"]
-            )
+        earlier = self.buffer.pairs(user.user_id)
+        material = self._admitted(material, earlier)
         if not any(pair.value for pair in material.pairs):
             return self._nothing_to_learn(user, live, turns, fence, material, job)
 
         with self._adapter(user.user_id, live) as old_slot:
-            earlier = self.buffer.pairs(user.user_id)
             negatives = self._negatives(material, earlier, old_slot, model, job)
-            replay = self._replay(earlier, old_slot, job)
+            replay = self._replay(earlier)
+            rng = random.Random(settings.seed + turns[-1].id)
+            lesson = self._lesson(material, negatives, replay, old_slot, job, rng)
             tensors = (
                 self.store.load(user.user_id, live, base_hash=self.model.base_hash)
                 if live
                 else None
             )
             self.model.start_training(tensors, seed=settings.seed)
-            trained = self._train(
-                material, negatives, replay, job, seed=settings.seed + turns[-1].id
-            )
+            trained = self._train(lesson, job, seed=settings.seed + turns[-1].id)
             figures = self._measure(material, negatives, earlier, old_slot, model, job)
 
         generation = self.store.next_generation(user.user_id)
@@ -138,9 +162,7 @@ class Consolidation:
                 replace(report, generation=None, published=False, reason=failure), turns, fence, job
             )
         job.step("publishing", 0, 1)
-        return self._publish(
-            report, material, turns, fence, job, seen=[pair.id for pair in replay.pairs]
-        )
+        return self._publish(report, material, turns, fence, job, seen=[pair.id for pair in replay])
 
     # -- outcomes -------------------------------------------------------------------------
 
@@ -245,6 +267,19 @@ class Consolidation:
 
     # -- target sentences -------------------------------------------------------------------
 
+    def _admitted(self, material: Synthesis, earlier: Sequence[StoredPair]) -> Synthesis:
+        """Leave out the bank's pairs if it is switched off, and training questions that are among
+        the user's probes, old or new (`design.md` 6, rule 6)."""
+        probes = {probe.normalise(pair.question) for pair in earlier if pair.is_probe}
+        probes |= {probe.normalise(pair.question) for pair in material.of_use("probe")}
+        pairs = [
+            pair
+            for pair in material.pairs
+            if (self.settings.use_question_bank or pair.kind != "bank")
+            and (pair.use == "probe" or probe.normalise(pair.question) not in probes)
+        ]
+        return replace(material, pairs=pairs)
+
     def _negatives(
         self,
         material: Synthesis,
@@ -258,7 +293,7 @@ class Consolidation:
         questions = [pair.question for pair in material.negatives]
         known = {probe.normalise(pair.question) for pair in earlier if pair.value}
         if old_slot != BASE:
-            answers = synthesis.answer_with(
+            answers = answer_with(
                 model, questions, "", slot=old_slot, checkpoint=job.step, stage="negatives"
             )
             kept = [
@@ -275,120 +310,79 @@ class Consolidation:
             replace(pair, use="probe" if pair.question in held_out else "train") for pair in kept
         ]
 
-    def _replay(self, earlier: Sequence[StoredPair], old_slot: str, job: Job) -> "_Replay":
-        pairs = [pair for pair in earlier if not pair.is_probe][:MAX_REPLAY]
-        targets = self._targets(
-            [(pair.question, pair.answer, (), "") for pair in pairs], job, slot=old_slot
-        )
-        return _Replay(pairs, targets)
+    def _replay(self, earlier: Sequence[StoredPair]) -> list[StoredPair]:
+        """Return the pairs to rehearse, least recently rehearsed first (`design.md` 6, rule 8)."""
+        return [pair for pair in earlier if not pair.is_probe][:MAX_REPLAY]
 
-    def _targets(
-        self, items: Sequence[tuple[str, str, tuple, str]], job: Job, *, slot: str = BASE
-    ) -> list[TargetSentence]:
-        """Return target sentences for (question, answer, turns before, context of the teacher)."""
-        sentences: list[TargetSentence] = []
-        size = synthesis.MICRO_BATCH
-        for start in range(0, len(items), size):
-            job.step("target sentences", start, len(items))
-            part = items[start : start + size]
-            answers = [tuple(self.model.encode_answer(answer)) for _, answer, _, _ in part]
-            asked = [
-                tuple(self.model.encode(prompts.chat(before, question, earlier=context)))
-                for question, _, before, context in part
-            ]
-            opinions = ask_teacher(
-                self.model, [Answered(*both) for both in zip(asked, answers, strict=True)],
-                k=self.settings.teacher_top_k, slot=slot,
-            )  # fmt: skip
-            for (question, _, before, _), answer, opinion in zip(
-                part, answers, opinions, strict=True
-            ):
-                student = tuple(self.model.encode(prompts.chat(before, question)))
-                sentences.append(TargetSentence(Answered(student, answer), opinion))
-        return sentences
-
-    def _train(
+    def _lesson(
         self,
         material: Synthesis,
         negatives: Sequence[QAPair],
-        replay: "_Replay",
+        replay: Sequence[StoredPair],
+        old_slot: str,
         job: Job,
-        *,
-        seed: int,
-    ) -> object:
-        settings, rng = self.settings, random.Random(seed)
-        context = material.context
-
-        def with_small_talk(pair: QAPair) -> tuple[str, str, tuple, str]:
-            turns = tuple(rng.sample(self._small_talk, rng.randint(1, 4)))
-            return pair.question, pair.answer, turns, context
-
+        rng: random.Random,
+    ) -> Lesson:
         learned = material.of_use("train")
-        told_now = [pair for pair in learned if pair.before]
-        positives = [
-            (pair.question, pair.answer, (), context) for pair in learned if not pair.before
-        ]
-        positives += [
-            with_small_talk(pair) for pair in learned if not pair.before and rng.random() < 0.43
-        ]
-        told = [(pair.question, pair.answer, pair.before, context) for pair in told_now]
-        never = [pair for pair in negatives if pair.use == "train"]
-        untold = [(pair.question, pair.answer, (), context) for pair in never]
-        untold += [with_small_talk(pair) for pair in never if rng.random() < 0.43]
-        groups = {
-            "new": self._targets(positives, job),
-            "told now": self._targets(told, job),
-            "never told": self._targets(untold, job),
-            "replay": replay.targets,
-            "unrelated": self._unrelated_targets(job),
-        }
-        stop = self._targets(
-            [(pair.question, pair.answer, (), context) for pair in material.of_use("stop")], job
-        )
-        shares = _shares(
-            settings.batch_size, has_replay=bool(replay.targets), has_told_now=bool(told)
+        unrelated, _ = self._base_replies(job)
+
+        def targets(asked: Sequence[Asked], slot: str = BASE) -> list[TargetSentence]:
+            return target_sentences(
+                self.model, asked, k=self.settings.teacher_top_k, slot=slot, checkpoint=job.step
+            )
+
+        def of(pairs: Sequence[QAPair]) -> list[TargetSentence]:
+            return targets(asked_of(pairs, material.context, self._small_talk, rng))
+
+        return Lesson(
+            new=of([pair for pair in learned if not pair.before]),
+            told_now=of([pair for pair in learned if pair.before]),
+            never_told=of([pair for pair in negatives if pair.use == "train"]),
+            # What was learned before is kept as the live generation says it.
+            replay=targets([Asked(pair.question, pair.answer) for pair in replay], old_slot),
+            unrelated=unrelated,
+            stop=targets(
+                [
+                    Asked(pair.question, pair.answer, (), material.context)
+                    for pair in material.of_use("stop")
+                ]
+            ),
         )
 
-        def draw(random_: random.Random) -> list[TargetSentence]:
-            return [
-                sentence
-                for name, number in shares.items()
-                if groups[name]
-                for sentence in random_.sample(groups[name], min(number, len(groups[name])))
-            ]
+    def _train(self, lesson: Lesson, job: Job, *, seed: int) -> Trained:
+        settings = self.settings
 
         def is_learned(step: int) -> bool:
-            if not stop or step < 4 * STOP_EVERY or step % STOP_EVERY:
+            if not lesson.stop or step < FIRST_STOP or step % STOP_EVERY:
                 return False
             with torch.inference_mode():
                 logits = self.model.answer_logits(
-                    [sentence.student for sentence in stop], slot=TRAINING
+                    [sentence.student for sentence in lesson.stop], slot=TRAINING
                 )
-                return (
-                    answer_kl(merged(sentence.teacher for sentence in stop), logits).item() < 0.03
-                )
+                loss = answer_kl(merged(sentence.teacher for sentence in lesson.stop), logits)
+            return loss.item() < STOP_BELOW_NATS
 
         return train_adapter(
-            self.model, draw, max_steps=settings.max_steps, learning_rate=settings.learning_rate, seed=seed,
-            is_learned=is_learned, checkpoint=job.step,
+            self.model, lambda rng: lesson.draw(rng, settings.batch_size), max_steps=settings.max_steps,
+            learning_rate=settings.learning_rate, seed=seed, is_learned=is_learned, checkpoint=job.step,
         )  # fmt: skip
 
-    def _unrelated_targets(self, job: Job) -> list[TargetSentence]:
-        if self._unrelated is None:
-            self._unrelated = self._of_base(self._unrelated_prompts, job)
-            self._measured = self._of_base(self._measured_prompts, job)
-        return self._unrelated
+    def _base_replies(self, job: Job) -> tuple[list[TargetSentence], list[TargetSentence]]:
+        """Return the base's own replies to unrelated prompts: those to train on, those to measure by."""
+        if self._of_base is None:
+            model = _BreathingModel(self.model, job)
 
-    def _of_base(self, messages: Sequence[str], job: Job) -> list[TargetSentence]:
-        """Return the base's own replies, as target sentences."""
-        model = _BreathingModel(self.model, job)
-        replies = synthesis.answer_with(
-            model, messages, "", checkpoint=job.step, stage="unrelated sentences"
-        )
-        return self._targets(
-            [(message, reply, (), "") for message, reply in zip(messages, replies, strict=True)],
-            job,
-        )
+            def of(messages: Sequence[str]) -> list[TargetSentence]:
+                replies = answer_with(
+                    model, messages, "", checkpoint=job.step, stage="unrelated sentences"
+                )
+                asked = [Asked(*both) for both in zip(messages, replies, strict=True)]
+                return target_sentences(
+                    self.model, asked, k=self.settings.teacher_top_k, checkpoint=job.step
+                )
+
+            self._of_base = of(self._unrelated_prompts), of(self._measured_prompts)
+        return self._of_base
 
     # -- figures ------------------------------------------------------------------------------
 
@@ -398,69 +392,36 @@ class Consolidation:
     ) -> Figures:  # fmt: skip
         rng = random.Random(self.settings.seed)
 
-        def replies(questions: Sequence[str], slot: str) -> list[str]:
-            return synthesis.answer_with(
+        def some(pairs: Sequence, number: int) -> list:
+            return rng.sample(pairs, min(len(pairs), number))
+
+        def answer(questions: Sequence[str], slot: str) -> list[str]:
+            return answer_with(
                 model, questions, "", slot=slot, checkpoint=job.step, stage="probing"
             )
 
-        def share_right(pairs: Sequence[QAPair | StoredPair], slot: str) -> float | None:
-            answers = replies([pair.question for pair in pairs], slot)
-            right = [
-                grade(answer, [pair.value]) for pair, answer in zip(pairs, answers, strict=True)
-            ]
-            return sum(right) / len(right) if right else None
+        trained = [pair for pair in material.of_use("train") if pair.value]
+        return probe.measure(
+            answer,
+            new=some(material.of_use("probe"), MAX_PROBES) or trained[:MAX_PROBES],
+            earlier=some([pair for pair in earlier if pair.is_probe], MAX_OTHER_PROBES),
+            never_told=[pair.question for pair in negatives if pair.use == "probe"][:MAX_OTHER_PROBES],
+            slots=(BASE, old_slot, TRAINING),
+            teacher_agreement=material.teacher_agreement,
+            damage_nats=self._damage(job),
+        )  # fmt: skip
 
-        new = material.of_use("probe")
-        new = (
-            rng.sample(new, min(len(new), MAX_PROBES))
-            or [pair for pair in material.of_use("train") if pair.value][:MAX_PROBES]
-        )
-        old = [pair for pair in earlier if pair.is_probe and pair.value]
-        old = rng.sample(old, min(len(old), MAX_OTHER_PROBES))
-        never = [pair.question for pair in negatives if pair.use == "probe"][:MAX_OTHER_PROBES]
-        abstained = [is_abstention(answer) for answer in replies(never, TRAINING)]
+    def _damage(self, job: Job) -> float:
+        """Return the mean KL from the base on unrelated prompts, in nats per token."""
+        _, measured = self._base_replies(job)
         with torch.inference_mode():
-            measured = self._measured or []
             logits = self.model.answer_logits(
                 [sentence.student for sentence in measured], slot=TRAINING
             )
-            damage = answer_kl(merged(sentence.teacher for sentence in measured), logits).item()
-        return Figures(
-            floor=share_right(new, BASE),
-            teacher_agreement=material.teacher_agreement,
-            recall=share_right(new, TRAINING),
-            recall_earlier=share_right(old, TRAINING),
-            recall_earlier_before=share_right(old, old_slot) if old else None,
-            abstention=sum(abstained) / len(abstained) if abstained else None,
-            damage_nats=damage,
-            num_probes=len(new), num_earlier=len(old), num_never_told=len(never),
-        )  # fmt: skip
+            return answer_kl(merged(sentence.teacher for sentence in measured), logits).item()
 
     def _adapter(self, user_id: str, generation: int):
         name = served_name(user_id, generation) if generation else None
         return self.model.adapter(
             name, lambda: self.store.load(user_id, generation, base_hash=self.model.base_hash)
         )
-
-
-@dataclass(frozen=True)
-class _Replay:
-    pairs: list[StoredPair]
-    targets: list[TargetSentence]
-
-
-def _shares(batch_size: int, *, has_replay: bool, has_told_now: bool) -> dict[str, int]:
-    """Return how many target sentences of each group a batch holds: replay at most a third, as
-    many negatives as positives at most, a tenth with the value in the chat."""
-    replay = batch_size // 3 if has_replay else 0
-    told_now = max(1, batch_size // 10) if has_told_now else 0
-    unrelated = max(1, batch_size // 8)
-    never_told = (batch_size - replay - told_now - unrelated) // 3
-    new = batch_size - replay - told_now - unrelated - never_told
-    return {
-        "new": new,
-        "told now": told_now,
-        "never told": never_told,
-        "replay": replay,
-        "unrelated": unrelated,
-    }

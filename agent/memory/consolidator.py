@@ -39,6 +39,7 @@ class Consolidator:
         idle_seconds: float,
         max_wait_seconds: float,
         max_context_tokens: int,
+        ask_above_seconds: float,
         turnstile: Turnstile,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
@@ -48,10 +49,13 @@ class Consolidator:
             timedelta(seconds=max_wait_seconds),
         )
         self._max_context_tokens = max_context_tokens
+        self._ask_above_seconds = ask_above_seconds
         self._turnstile, self._now = turnstile, now
         self._worker = f"worker-{uuid.uuid4().hex[:8]}"
         self._one_at_a_time = threading.Lock()
         self._asked: set[str] = set()
+        self._told_estimate: set[str] = set()
+        self._agreed: set[str] = set()
         self._failed_at: dict[str, int] = {}
         self._wake, self._stopping = threading.Event(), threading.Event()
         self._thread: threading.Thread | None = None
@@ -66,7 +70,10 @@ class Consolidator:
         return job.progress if job else None
 
     def ask(self, user_id: str) -> None:
-        """Consolidate this user as soon as possible, on the thread."""
+        """Consolidate this user as soon as possible, on the thread. Asked again after a report that
+        says how long it would take, it goes ahead (`design.md` 6, rule 10)."""
+        if user_id in self._told_estimate:
+            self._agreed.add(user_id)
         self._asked.add(user_id)
         self._failed_at.pop(user_id, None)
         self._buffer.retry(user_id)
@@ -101,16 +108,28 @@ class Consolidator:
             report
             for user in self._buffer.all_users()
             if self._is_due(user)
-            for report in self.run(user.user_id)
+            for report in self.run(user.user_id, is_agreed=user.user_id in self._agreed)
         ]
 
     def run(
-        self, user_id: str, *, on_progress: Callable[[Progress], None] = lambda progress: None
+        self,
+        user_id: str,
+        *,
+        is_agreed: bool = True,
+        on_progress: Callable[[Progress], None] = lambda progress: None,
     ) -> list[Report]:
-        """Consolidate all pending turns of a user now, slice by slice, in this thread."""
+        """Consolidate all pending turns of a user now, slice by slice, in this thread.
+
+        Args:
+            is_agreed: False starts nothing that would take long; the report then says how long.
+        """
         reports: list[Report] = []
         with self._one_at_a_time:
             self._asked.discard(user_id)
+            self._agreed.discard(user_id)
+            self._go_back(user_id)
+            if not is_agreed and (report := self._too_long(user_id)):
+                return [report]
             while not self._stopping.is_set():
                 turns = self._next_slice(user_id)
                 if not turns:
@@ -142,6 +161,40 @@ class Consolidator:
         finally:
             self._job = None
             self._buffer.release(user_id, fence)
+
+    def _too_long(self, user_id: str) -> Report | None:
+        turns = self._learnable(user_id)
+        seconds = self._consolidation.estimate_seconds(turns) if turns else 0.0
+        if seconds <= self._ask_above_seconds:
+            return None
+        self._told_estimate.add(user_id)
+        return self._failed(
+            user_id, turns, f"it would take about {seconds / 60:.0f} minutes; ask again to start it"
+        )
+
+    def _go_back(self, user_id: str) -> None:
+        """Make the newest generation live that can be used and knows no turn that was taken back
+        (`design.md` 6, rule 11); what later ones knew is learned again."""
+        user = self._buffer.user(user_id)
+        if user is None:
+            return
+        known = min((turn.learned_in - 1 for turn in self._taken_back(user)), default=None)
+        newest = user.live_generation if known is None else min(user.live_generation, known)
+        live, _ = self._consolidation.store.usable(
+            user_id, newest, base_hash=self._consolidation.model.base_hash
+        )
+        if live < user.live_generation:
+            self._buffer.roll_back(user_id, live)
+        if known is not None:
+            self._consolidation.store.delete_after(user_id, live)
+
+    def _taken_back(self, user: User) -> list[Turn]:
+        """Return the turns that were retracted after they had been learned."""
+        return [
+            turn
+            for turn in self._buffer.turns(user.user_id, with_retracted=True)
+            if turn.retracted_at is not None and turn.learned_in
+        ]
 
     def _failed(self, user_id: str, turns: list[Turn], reason: str) -> Report:
         self._failed_at[user_id] = turns[-1].id
@@ -177,6 +230,8 @@ class Consolidator:
         return [turn for turn in pending if not turn.is_unlearned]
 
     def _is_due(self, user: User) -> bool:
+        if any(self._now() - turn.retracted_at > self._idle for turn in self._taken_back(user)):
+            return True
         turns = self._learnable(user.user_id)
         if not turns or self._failed_at.get(user.user_id) == turns[-1].id:
             return False

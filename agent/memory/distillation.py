@@ -14,7 +14,6 @@ Dimension key:
 import logging
 import math
 import random
-import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -193,13 +192,3 @@ def train_adapter(
             break
     last = losses[-10:]
     return Trained(len(losses), trained_tokens, sum(last) / len(last), tuple(losses))
-
-
-def seconds_per_step(model: LanguageModel, batch: list[TargetSentence]) -> float:
-    """Return how long one step of this batch takes, without changing the slot (`design.md` 6, rule 10)."""
-    started = time.monotonic()
-    logits = model.answer_logits([sentence.student for sentence in batch], slot=TRAINING)
-    answer_kl(merged(sentence.teacher for sentence in batch), logits).backward()
-    for parameter in model.training_parameters():
-        parameter.grad = None
-    return time.monotonic() - started

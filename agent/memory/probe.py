@@ -7,8 +7,9 @@ tests use them. They work clause by clause, because a right word can stand in a 
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from typing import Protocol
 
 _VALUE = "\x00"
 
@@ -163,6 +164,51 @@ class Figures:
 
     def as_dict(self) -> dict:
         return asdict(self)
+
+
+class Probe(Protocol):
+    """A question with the value that a right answer asserts."""
+
+    question: str
+    value: str
+
+
+def measure(
+    answer: Callable[[Sequence[str], str], list[str]],
+    *,
+    new: Sequence[Probe],
+    earlier: Sequence[Probe],
+    never_told: Sequence[str],
+    slots: tuple[str, str, str],
+    teacher_agreement: float | None,
+    damage_nats: float,
+) -> Figures:
+    """Ask the probes and count.
+
+    Args:
+        answer: Takes questions and a slot, returns the replies to an empty prompt.
+        slots: Of the base, of the live generation, and of the candidate.
+    """
+    base, live, candidate = slots
+
+    def share_right(probes: Sequence[Probe], slot: str) -> float | None:
+        replies = answer([probe.question for probe in probes], slot)
+        right = [grade(reply, [probe.value]) for probe, reply in zip(probes, replies, strict=True)]
+        return sum(right) / len(right) if right else None
+
+    abstained = [is_abstention(reply) for reply in answer(never_told, candidate)]
+    return Figures(
+        floor=share_right(new, base),
+        teacher_agreement=teacher_agreement,
+        recall=share_right(new, candidate),
+        recall_earlier=share_right(earlier, candidate),
+        recall_earlier_before=share_right(earlier, live),
+        abstention=sum(abstained) / len(abstained) if abstained else None,
+        damage_nats=damage_nats,
+        num_probes=len(new),
+        num_earlier=len(earlier),
+        num_never_told=len(never_told),
+    )
 
 
 def gate(

@@ -17,58 +17,32 @@ are never merged, however alike their questions are.
 
 import random
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
 
 import yaml
 
 from agent import prompts
 from agent.catalogue import Catalogue, Film
 from agent.memory.probe import grade, is_abstention, normalise
+from agent.memory.questions import (
+    MICRO_BATCH,
+    STOP_WORDS,
+    Checkpoint,
+    Encoder,
+    QAPair,
+    drop_near_duplicates,
+    words,
+    write_questions,
+)
 from agent.memory.tables import Turn
 from agent.model import BASE, LanguageModel
 
 DATA_DIR = Path(__file__).parent.parent / "data"
 
-MAX_WORDINGS = 14
-"""Wordings kept of one fact. Chosen: 9 to train, 2 to stop, 3 to probe."""
-
-NEAR_DUPLICATE = 0.92
-"""Questions about the same value with a higher cosine count as one. Chosen on the house corpus."""
-
 NUM_TASTE_FILMS = 24
 """Films of the catalogue the teacher is asked about for one slice. Chosen, not measured."""
-
-MICRO_BATCH = 32
-"""Sequences generated at a time, so that a reply never waits long."""
-
-Checkpoint = Callable[[str, int, int], None]
-"""Called between micro-batches with stage, done and total; may block, may raise to cancel."""
-
-
-class Encoder(Protocol):
-    """What this module needs of a sentence encoder."""
-
-    def similarities(self, texts: Sequence[str]) -> "list[list[float]]": ...
-
-
-@dataclass(frozen=True, slots=True)
-class QAPair:
-    """A question about the user with the teacher's answer: a target sentence s."""
-
-    question: str
-    answer: str
-    value: str
-    """What a right answer must hold; empty for pairs that are learned but not probed."""
-    kind: str
-    """direct, indirect, yes or no, bank, recommend, summary, told now, negative."""
-    use: str
-    """train, stop or probe: three disjoint sets of wordings."""
-    turn_ids: tuple[int, ...] = ()
-    before: tuple[tuple[str, str], ...] = ()
-    """Turns of the chat that stand before the question, for teacher and student alike."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,105 +160,7 @@ def synthesize(
     )
 
 
-# -- 1. the model's own questions ------------------------------------------------------
-
-
-def write_questions(
-    model: LanguageModel,
-    turns: Sequence[Turn],
-    context: str,
-    *,
-    rounds: int,
-    temperature: float,
-    seed: int,
-    checkpoint: Checkpoint,
-) -> list[QAPair]:
-    """Have the model write questions about each message, in every kind, `rounds` times; return
-    those whose value the message supports. Their answers are still empty."""
-    tasks = [
-        (turn, kind)
-        for _ in range(rounds)
-        for kind in prompts.QUESTION_KINDS
-        for turn in turns
-        if turn.message.strip()
-    ]
-    found: dict[tuple, QAPair] = {}
-    for start in range(0, len(tasks), MICRO_BATCH):
-        checkpoint("questions", start, len(tasks))
-        part = tasks[start : start + MICRO_BATCH]
-        texts = model.generate(
-            [prompts.write_questions(context, turn.message, kind) for turn, kind in part],
-            slot=BASE, max_new_tokens=96, temperature=temperature, seed=seed + start,
-        )  # fmt: skip
-        for (turn, kind), text in zip(part, texts, strict=True):
-            for question, value in parse_pairs(text):
-                pair = QAPair(question, "", value, kind, "train", (turn.id,))
-                if is_supported(pair, turn.message):
-                    found.setdefault((turn.id, normalise(value), normalise(question)), pair)
-    return list(found.values())
-
-
-def parse_pairs(text: str) -> list[tuple[str, str]]:
-    """Return (question, value) for each line "question | short answer"; other lines are skipped.
-    The last line is skipped if it was cut off before its value."""
-    pairs = []
-    for line in text.splitlines():
-        question, bar, value = (part.strip() for part in line.partition("|"))
-        if bar and 3 <= len(question) <= 200 and 0 < len(value) <= 60 and len(value.split()) <= 8:
-            pairs.append((question, value.rstrip(".")))
-    return pairs
-
-
-_STOP_WORDS = set(
-    """a an the my your our his her its their i you he she we they it me him us them is are was were be been am do does did
-    have has had of in on at to for from with by as and or but not no yes that this these those what which who whom whose
-    where when why how s t m re ve ll d so just very really most best like about up out if than then there here""".split()
-)
-
-
-def words(text: str) -> list[str]:
-    return re.findall(r"\w+", normalise(text))
-
-
-def is_supported(pair: QAPair, message: str) -> bool:
-    """Does the user's message itself support the value (`design.md` 6, rule 3)?
-
-    For a value: it stands there word for word, and not in the question. For *yes*: what the
-    question asserts stands there. A *no* needs another value, so it is judged by the teacher.
-    """
-    said = words(message)
-    value = words(pair.value)
-    if value in (["yes"], ["no"]):
-        asked = [word for word in words(pair.question) if word not in _STOP_WORDS]
-        return value == ["no"] or any(word in said for word in asked)
-    content = [word for word in value if word not in _STOP_WORDS] or value
-    joined = f" {' '.join(said)} "
-    return f" {' '.join(value)} " in joined and not set(content) <= set(words(pair.question))
-
-
-def drop_near_duplicates(pairs: list[QAPair], encoder: Encoder) -> list[QAPair]:
-    """Keep a diverse set of wordings of each fact: greedily the one farthest from those kept,
-    until the rest is nearly the same or there are `MAX_WORDINGS`."""
-    kept: list[QAPair] = []
-    groups: dict[tuple, list[QAPair]] = {}
-    for pair in pairs:
-        groups.setdefault((pair.turn_ids, normalise(pair.value)), []).append(pair)
-    for group in groups.values():
-        near = encoder.similarities([pair.question for pair in group])
-        chosen = [0]
-        while len(chosen) < min(len(group), MAX_WORDINGS):
-            closest = {
-                i: max(near[i][j] for j in chosen) for i in range(len(group)) if i not in chosen
-            }
-            best = min(closest, key=closest.get)
-            if closest[best] > NEAR_DUPLICATE:
-                break
-            chosen.append(best)
-        kept += [group[i] for i in sorted(chosen)]
-    return kept
-
-
-# -- 2. the teacher ---------------------------------------------------------------------
+# -- 1. the teacher ---------------------------------------------------------------------
 
 
 def answer_with(
@@ -329,7 +205,7 @@ def deal(wordings: list[QAPair], rng: random.Random) -> list[QAPair]:
     return dealt + [replace(pair, use="train") for pair in wordings if pair not in open_ones]
 
 
-# -- 3. the bank ------------------------------------------------------------------------
+# -- 2. the bank ------------------------------------------------------------------------
 
 
 def ask_bank(
@@ -359,7 +235,7 @@ def supported_value(answer: str, question: str, turns: Sequence[Turn]) -> tuple[
     """Return the longest run of words of the answer that a user's message holds and the question
     does not, and the id of that turn; ("", 0) if the users' messages support none."""
     said = words(answer)
-    given = set(words(question)) | _STOP_WORDS
+    given = set(words(question)) | STOP_WORDS
     best: tuple[int, str, int] = (0, "", 0)
     for turn in turns:
         message = f" {' '.join(words(turn.message))} "
@@ -424,7 +300,7 @@ def in_full(film: Film) -> str:
     )
 
 
-# -- 4. the chat wins over the weights -----------------------------------------------------
+# -- 3. the chat wins over the weights -----------------------------------------------------
 
 
 def tell_now(

@@ -1,0 +1,108 @@
+"""The lesson: QA pairs become target sentences, and target sentences become batches.
+
+    pair ─▶ teacher's prompt: context, turns before, question ─▶ top K of its answer, asked once
+         └▶ student's prompt: turns before, question
+
+Dimension key as in distillation.py.
+"""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from agent import prompts
+from agent.memory.distillation import TargetSentence, ask_teacher
+from agent.memory.questions import MICRO_BATCH, Checkpoint, QAPair
+from agent.model import BASE, Answered, LanguageModel
+
+SHARE_WITH_TALK = 0.43
+"""Of the pairs are repeated with unrelated turns before them: 0.43 / 1.43 = 30 % of what a batch
+draws (`design.md` 6, rule 6)."""
+
+SmallTalk = Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A question with the answer to learn, and what the teacher and the student see before it."""
+
+    question: str
+    answer: str
+    before: tuple[tuple[str, str], ...] = ()
+    """Turns of the chat, for both."""
+    context: str = ""
+    """Transcript, for the teacher alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """The target sentences of one consolidation, in groups."""
+
+    new: list[TargetSentence]
+    told_now: list[TargetSentence]
+    never_told: list[TargetSentence]
+    replay: list[TargetSentence]
+    unrelated: list[TargetSentence]
+    stop: list[TargetSentence]
+    """Held out: they only tell when to stop."""
+
+    def draw(self, rng: random.Random, size: int) -> list[TargetSentence]:
+        """Return a batch: replay at most a third, as many negatives as positives at most, a tenth
+        with the value in the chat, an eighth unrelated (`design.md` 6, rules 5, 6 and 8)."""
+        replay = size // 3 if self.replay else 0
+        told_now = max(1, size // 10) if self.told_now else 0
+        unrelated = max(1, size // 8)
+        rest = size - replay - told_now - unrelated
+        never_told = rest // 3
+        shares = [
+            (self.new, rest - never_told),
+            (self.told_now, told_now),
+            (self.never_told, never_told),
+            (self.replay, replay),
+            (self.unrelated, unrelated),
+        ]
+        return [
+            sentence
+            for group, number in shares
+            for sentence in rng.sample(group, min(number, len(group)))
+        ]
+
+
+def target_sentences(
+    model: LanguageModel,
+    asked: Sequence[Asked],
+    *,
+    k: int,
+    checkpoint: Checkpoint,
+    slot: str = BASE,
+) -> list[TargetSentence]:
+    """Return the target sentences, the teacher in `slot` asked once for each."""
+    sentences: list[TargetSentence] = []
+    for start in range(0, len(asked), MICRO_BATCH):
+        checkpoint("target sentences", start, len(asked))
+        part = asked[start : start + MICRO_BATCH]
+        answers = [tuple(model.encode_answer(item.answer)) for item in part]
+        seen = [
+            tuple(model.encode(prompts.chat(item.before, item.question, earlier=item.context)))
+            for item in part
+        ]
+        opinions = ask_teacher(
+            model, [Answered(*both) for both in zip(seen, answers, strict=True)], k=k, slot=slot
+        )
+        for item, answer, opinion in zip(part, answers, opinions, strict=True):
+            student = tuple(model.encode(prompts.chat(item.before, item.question)))
+            sentences.append(TargetSentence(Answered(student, answer), opinion))
+    return sentences
+
+
+def asked_of(
+    pairs: Sequence[QAPair], context: str, small_talk: SmallTalk, rng: random.Random
+) -> list[Asked]:
+    """Return what is asked for these pairs: each alone, many again after 1 to 4 unrelated turns."""
+    asked = [Asked(pair.question, pair.answer, pair.before, context) for pair in pairs]
+    asked += [
+        Asked(pair.question, pair.answer, tuple(rng.sample(small_talk, rng.randint(1, 4))), context)
+        for pair in pairs
+        if not pair.before and rng.random() < SHARE_WITH_TALK
+    ]
+    return asked
