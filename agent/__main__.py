@@ -12,9 +12,10 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 import typer
 
-from agent.errors import AgentError
+from agent.errors import AgentError, ConfigError
+from agent.memory.folder import lock_folder
 
-app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, rich_markup_mode=None)
+app = typer.Typer(help=__doc__, add_completion=False, rich_markup_mode=None)
 
 User = Annotated[str, typer.Option("--user", help="id of the user: a-z, 0-9, _ and -")]
 DataDir = Annotated[Path | None, typer.Option(help="home of turns and adapters [memory_logs]")]
@@ -23,10 +24,23 @@ Quantize = Annotated[str | None, typer.Option(help="nf4 or none [nf4]")]
 
 
 def open_agent(**values: object):
-    from agent.movie_agent import MovieAgent
     from agent.settings import Settings
 
-    return MovieAgent.open(Settings.read(**values))
+    settings = Settings.read(**values)
+    lock = lock_folder(settings.data_dir)  # a wrong folder is refused before seconds of imports
+    from agent.movie_agent import MovieAgent
+
+    return MovieAgent.open(settings, lock=lock)
+
+
+def check_writable(path: Path) -> None:
+    """Refuse an output file before the work that fills it."""
+    try:
+        path.open("a").close()
+    except OSError as error:
+        raise ConfigError(
+            f"{path} cannot be written ({error.strerror}). Give --json a file in a folder that can."
+        ) from error
 
 
 def show_progress(progress) -> None:
@@ -64,6 +78,8 @@ def script(
     from agent.scripts import read_script, run_script
 
     users = [user for path in files for user in read_script(path)]
+    if json_path is not None:
+        check_writable(json_path)
     with tempfile.TemporaryDirectory() as temporary:
         folder = data_dir or Path(temporary)
         with open_agent(
@@ -198,17 +214,19 @@ def describe(report: dict) -> str:
 
 def main() -> int:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # warns of kernels nobody needs
     try:
-        app(standalone_mode=False)
+        return app(standalone_mode=False) or 0  # the code of typer.Exit, None without one
     except AgentError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except typer.Exit as exit_:
-        return exit_.exit_code
     except typer.Abort:
         print("Nothing was done.", file=sys.stderr)
         return 1
-    return 0
+    except typer.TyperException as error:  # a wrong flag
+        reason = error.format_message().rstrip(".")
+        print(f"error: {reason}. See python -m agent --help.", file=sys.stderr)
+        return 2
 
 
 if __name__ == "__main__":

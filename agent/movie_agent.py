@@ -1,5 +1,6 @@
 """MovieAgent: builds the parts, owns their lifetimes, answers."""
 
+import bisect
 import logging
 import threading
 import time
@@ -51,6 +52,7 @@ class Reply:
         self.notices: list[str] = []
         """What the user must know beside the reply, one sentence each."""
         self.turn: Turn | None = None
+        self.is_stopped = False
         self._stop = threading.Event()
 
     def __iter__(self) -> Iterator[str]:
@@ -58,6 +60,7 @@ class Reply:
 
     def stop(self) -> None:
         """End the reply at the next token."""
+        self.is_stopped = True
         self._stop.set()
 
 
@@ -107,6 +110,7 @@ class MovieAgent:
             ModelError: If the base model cannot be loaded.
         """
         lock = lock or lock_folder(settings.data_dir)
+        buffer: ExperienceBuffer | None = None
         try:
             buffer = ExperienceBuffer(settings.data_dir / "experience.db")
             store = AdapterStore(settings.data_dir / "adapters")
@@ -116,6 +120,8 @@ class MovieAgent:
                 lora_rank=settings.lora_rank, lora_alpha=settings.lora_alpha,
             )  # fmt: skip
         except BaseException:
+            if buffer is not None:
+                buffer.close()
             lock.release()
             raise
         return cls(model, buffer, store, settings, lock=lock)
@@ -171,7 +177,7 @@ class MovieAgent:
         live, notice = self._live(user_id) if memory == "on" else (0, None)
         notices += [notice] if notice else []
         earlier, session = self._prompt_turns(user_id, session_id, memory, live)
-        earlier, session, notice = self._fit(earlier, session, message)
+        earlier, session, notice = self._fit(earlier, session, message, live)
         notices += [notice] if notice else []
         messages = self._messages(earlier, session, message)
         prompt_tokens = len(self.model.encode(messages))
@@ -186,7 +192,7 @@ class MovieAgent:
             is_whole = False
             try:
                 yield from self._generate(reply, user_id, live, messages)
-                is_whole = not reply._stop.is_set()
+                is_whole = not reply.is_stopped  # the stream itself sets _stop at its end
             finally:
                 reply.seconds = time.monotonic() - began
                 if memory == "on" if is_kept is None else is_kept:
@@ -236,13 +242,17 @@ class MovieAgent:
             or unicodedata.category(char) == "Cf"
         )
         text = text.strip()
-        if not text:
+        if all(unicodedata.category(char)[0] in "CZ" for char in text):
             raise ConfigError("The message is empty. Type something to talk about.")
         limit = self.settings.max_message_tokens
-        ids = self.model.tokenizer(text[: limit * 40], add_special_tokens=False)["input_ids"]
+        # Control tokens count as the text that they are in the prompt.
+        ids = self.model.tokenizer(
+            text[: limit * 40], add_special_tokens=False, split_special_tokens=True, verbose=False
+        )["input_ids"]
         if len(ids) <= limit and len(text) <= limit * 40:
             return text, []
-        kept = self.model.tokenizer.decode(ids[:limit]).strip()
+        kept = self.model.tokenizer.decode(ids[:limit], clean_up_tokenization_spaces=False)
+        kept = kept.rstrip("\ufffd").strip()  # a character that the limit cut in two
         return kept, [
             f"Your message was longer than {limit} tokens; only its first {len(kept)} characters were read."
         ]
@@ -267,27 +277,41 @@ class MovieAgent:
         return [turn for turn in pending if turn.session_id != session_id], session
 
     def _fit(
-        self, earlier: list[Turn], session: list[Turn], message: str
+        self, earlier: list[Turn], session: list[Turn], message: str, live: int
     ) -> tuple[list[Turn], list[Turn], str | None]:
-        """Drop the oldest turns until the prompt fits: learned ones of this chat first, then
-        pending ones, which the user is told."""
+        """Drop the oldest turns until the prompt fits: of this chat what generation `live` knows,
+        then what waits, which the user is told.
+
+        Raises:
+            ConfigError: If the message alone does not fit.
+        """
         room = self.model.max_context_tokens - self.settings.max_reply_tokens
-        notice = None
-        while len(self.model.encode(self._messages(earlier, session, message))) > room:
-            learned = next((turn for turn in session if turn.learned_in is not None), None)
-            if learned is not None:
-                session = [turn for turn in session if turn is not learned]
-                continue
-            dropped, earlier, session = (
-                (earlier[0], earlier[1:], session)
-                if earlier
-                else (session[0], earlier, session[1:])
+        waits = [turn for turn in session if turn.learned_in is None or turn.learned_in > live]
+        num_learned = len(session) - len(waits)
+        order = [turn for turn in session if turn not in waits] + earlier + waits
+
+        def rest(number: int) -> tuple[list[Turn], list[Turn]]:
+            dropped = {turn.id for turn in order[:number]}
+            return tuple(
+                [turn for turn in turns if turn.id not in dropped] for turns in (earlier, session)
             )
+
+        def fits(number: int) -> bool:
+            return len(self.model.encode(self._messages(*rest(number), message))) <= room
+
+        number = 0 if fits(0) else bisect.bisect_left(range(len(order) + 1), True, lo=1, key=fits)
+        if number > len(order):
+            raise ConfigError(
+                f"The message does not fit into the {self.model.max_context_tokens} tokens of this model, of which "
+                f"{self.settings.max_reply_tokens} are for the reply. Say it in fewer words."
+            )
+        notice = None
+        if number > num_learned:
             notice = (
                 f"There is more waiting to be learned than fits into one prompt: what you said at "
-                f"{dropped.created_at:%H:%M on %d %B} and before cannot be used until it is learned."
+                f"{order[number - 1].created_at:%H:%M on %d %B} and before cannot be used until it is learned."
             )
-        return earlier, session, notice
+        return *rest(number), notice
 
     @staticmethod
     def _messages(earlier: list[Turn], session: list[Turn], message: str) -> list[prompts.Message]:

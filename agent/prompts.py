@@ -27,6 +27,9 @@ WRITE_QUESTIONS = (
 
 QUESTION_KINDS = ("direct", "indirect", "yes or no")
 
+WITHHELD = "I see."
+"""Stands for a reply that must not count as evidence."""
+
 NOTHING_TO_ASK = "nothing"
 """What the model writes about a message that tells nothing about the user."""
 

@@ -74,9 +74,8 @@ class _Reader:
         except yaml.YAMLError as error:
             mark = getattr(error, "problem_mark", None)
             line = mark.line + 1 if mark else 1
-            raise ConfigError(
-                f"{self.path}, line {line}: no YAML ({getattr(error, 'problem', error)})."
-            ) from error
+            reason = getattr(error, "problem", None) or getattr(error, "reason", error)
+            raise ConfigError(f"{self.path}, line {line}: no YAML ({reason}).") from error
         if not isinstance(root, yaml.SequenceNode) or not root.value:
             raise ConfigError(f"{self.path}, line 1: a script is a list of users: - user: ada")
         return [self.user(node) for node in root.value]
@@ -133,11 +132,10 @@ class _Reader:
             raise self.fail(node, f"expected {', '.join(sorted(known))}.")
         found: dict[str, yaml.Node] = {}
         for key, value in node.value:
-            if key.value not in known:
-                raise self.fail(
-                    key, f"unknown key {key.value!r}; known are {', '.join(sorted(known))}."
-                )
-            found[key.value] = value
+            name = self.scalar(key)
+            if name not in known:
+                raise self.fail(key, f"unknown key {name!r}; known are {', '.join(sorted(known))}.")
+            found[name] = value
         if missing := required - found.keys():
             raise self.fail(node, f"{sorted(missing)[0]!r} is missing.")
         return found
@@ -177,13 +175,10 @@ def run_script(
     for user in users:
         for number, step in enumerate(user.steps):
             if step.kind == "consolidate":
-                rows += [
-                    consolidation_row(report)
-                    for report in agent.consolidate(user.user_id, on_progress=on_progress)
-                ]
-                show(
-                    f"-- {user.user_id}: consolidate: {rows[-1]['reason'] if rows else 'nothing waits'}"
-                )
+                reports = agent.consolidate(user.user_id, on_progress=on_progress)
+                rows += [consolidation_row(report) for report in reports]
+                reason = reports[-1].reason if reports else "nothing waits"
+                show(f"-- {user.user_id}: consolidate: {reason}")
             elif step.kind == "forget":
                 num_turns, num_generations = agent.forget(user.user_id)
                 rows.append(

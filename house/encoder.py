@@ -11,6 +11,7 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 from transformers import PreTrainedTokenizerFast
 
+from agent.memory.questions import words
 from house.people import USER, Grammar
 
 DIMENSIONS = 64
@@ -38,7 +39,7 @@ def train_encoder(
         for kind in chosen:
             fact = grammar.new_fact(kind, USER, rng)
             for side in sides:
-                side.append(grammar.question(fact, rng))
+                side.append(" ".join(words(grammar.question(fact, rng))))
         left, right = (
             torch.nn.functional.normalize(model(model.tokenize(side))["sentence_embedding"], dim=-1)
             for side in sides

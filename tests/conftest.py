@@ -12,8 +12,11 @@ import pytest
 import torch
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
+from agent.memory.adapters import AdapterStore
 from agent.memory.buffer import ExperienceBuffer
 from agent.model import LanguageModel
+from agent.movie_agent import MovieAgent
+from agent.settings import Settings
 from house.tokenizer import train_tokenizer
 
 TINY_TEXT = [
@@ -71,3 +74,30 @@ def tiny_model(tiny_folder: Path) -> LanguageModel:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return LanguageModel.load(str(tiny_folder), num_slots=3, lora_rank=4, lora_alpha=8)
+
+
+@pytest.fixture(scope="session")
+def house_model() -> LanguageModel:
+    """The real thing; for slow tests."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return LanguageModel.load("house", num_slots=3)
+
+
+@pytest.fixture
+def make_agent(tmp_path: Path, clock: Clock):
+    """Return a function that opens an agent on a model and the test's folder, without a lock."""
+    opened: list[MovieAgent] = []
+
+    def make(model: LanguageModel, **settings: object) -> MovieAgent:
+        values = Settings(data_dir=tmp_path, **settings)
+        agent = MovieAgent(
+            model, ExperienceBuffer(tmp_path / "experience.db", now=clock),
+            AdapterStore(tmp_path / "adapters"), values, now=clock,
+        )  # fmt: skip
+        opened.append(agent)
+        return agent
+
+    yield make
+    for agent in opened:
+        agent.close()

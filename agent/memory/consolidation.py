@@ -332,7 +332,7 @@ class Consolidation:
             )
 
         def of(pairs: Sequence[QAPair]) -> list[TargetSentence]:
-            return targets(asked_of(pairs, material.context, self._small_talk, rng))
+            return targets(asked_of(pairs, material, self._small_talk, rng))
 
         return Lesson(
             new=of([pair for pair in learned if not pair.before]),

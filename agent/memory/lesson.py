@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from agent import prompts
 from agent.memory.distillation import TargetSentence, ask_teacher
 from agent.memory.questions import MICRO_BATCH, Checkpoint, QAPair
+from agent.memory.synthesis import Synthesis
 from agent.model import BASE, Answered, LanguageModel
 
 SHARE_WITH_TALK = 0.43
@@ -96,13 +97,15 @@ def target_sentences(
 
 
 def asked_of(
-    pairs: Sequence[QAPair], context: str, small_talk: SmallTalk, rng: random.Random
+    pairs: Sequence[QAPair], material: Synthesis, small_talk: SmallTalk, rng: random.Random
 ) -> list[Asked]:
-    """Return what is asked for these pairs: each alone, many again after 1 to 4 unrelated turns."""
-    asked = [Asked(pair.question, pair.answer, pair.before, context) for pair in pairs]
-    asked += [
-        Asked(pair.question, pair.answer, tuple(rng.sample(small_talk, rng.randint(1, 4))), context)
-        for pair in pairs
-        if not pair.before and rng.random() < SHARE_WITH_TALK
-    ]
+    """Return what is asked for these pairs: each alone, many again after 1 to 4 unrelated turns.
+    The teacher of an answer without a value, which nothing checks, sees no replies."""
+    asked: list[Asked] = []
+    for pair in pairs:
+        context = material.context if pair.value else material.said
+        asked.append(Asked(pair.question, pair.answer, pair.before, context))
+        if not pair.before and rng.random() < SHARE_WITH_TALK:
+            turns = tuple(rng.sample(small_talk, rng.randint(1, 4)))
+            asked.append(Asked(pair.question, pair.answer, turns, context))
     return asked

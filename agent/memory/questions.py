@@ -130,7 +130,7 @@ def drop_near_duplicates(pairs: list[QAPair], encoder: Encoder) -> list[QAPair]:
     for pair in pairs:
         groups.setdefault((pair.turn_ids, normalise(pair.value)), []).append(pair)
     for group in groups.values():
-        near = encoder.similarities([pair.question for pair in group])
+        near = encoder.similarities([" ".join(words(pair.question)) for pair in group])
         chosen = [0]
         while len(chosen) < min(len(group), MAX_WORDINGS):
             closest = {

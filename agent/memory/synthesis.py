@@ -50,6 +50,8 @@ class Synthesis:
     """What came out of one slice."""
 
     context: str
+    said: str
+    """The context with the assistant's replies withheld."""
     pairs: list[QAPair]
     negatives: list[QAPair]
     num_doubtful: int
@@ -85,14 +87,15 @@ class QuestionBank:
         return cls(**data)
 
 
-def transcript_of(turns: Sequence[Turn]) -> str:
+def transcript_of(turns: Sequence[Turn], *, with_replies: bool = True) -> str:
     """Return turns as the teacher reads them, a line between sessions."""
     sessions: list[list[tuple[str, str]]] = []
     last = None
     for turn in turns:
         if turn.session_id != last:
             sessions.append([])
-        sessions[-1].append((turn.message, turn.reply))
+        reply = turn.reply if with_replies else prompts.WITHHELD
+        sessions[-1].append((turn.message, reply))
         last = turn.session_id
     return prompts.transcript(sessions)
 
@@ -114,7 +117,7 @@ def synthesize(
     The negatives are what the teacher abstains on, given x; the caller keeps of them what the
     user's earlier pairs and the live generation do not answer (`design.md` 6, rule 5).
     """
-    context = transcript_of(turns)
+    context, said = transcript_of(turns), transcript_of(turns, with_replies=False)
     rng = random.Random(seed)
     written = write_questions(
         model,
@@ -152,12 +155,12 @@ def synthesize(
     bank_pairs, negatives = ask_bank(model, bank, context, turns, pairs, checkpoint=checkpoint)
     pairs += bank_pairs
     if pairs:
-        pairs += ask_openly(model, bank, context, checkpoint=checkpoint)
-        pairs += ask_about_films(model, catalogue, context, turns, rng, checkpoint=checkpoint)
+        # Their answers are not held against the user's words, so no reply may colour them.
+        pairs += ask_openly(model, bank, said, checkpoint=checkpoint)
+        pairs += ask_about_films(model, catalogue, said, turns, rng, checkpoint=checkpoint)
         pairs += tell_now(model, bank, context, turns, pairs, rng, checkpoint=checkpoint)
-    return Synthesis(
-        context, pairs, negatives, num_doubtful, num_right / num_asked if num_asked else None
-    )
+    agreement = num_right / num_asked if num_asked else None
+    return Synthesis(context, said, pairs, negatives, num_doubtful, agreement)
 
 
 # -- 1. the teacher ---------------------------------------------------------------------

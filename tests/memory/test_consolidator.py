@@ -1,0 +1,187 @@
+"""When the consolidator works, on which turns, and what a failure leaves behind.
+
+The tiny model has learned nothing, so that whatever it writes about a message holds no evidence:
+its consolidations run to the end of the synthesis and find nothing to learn.
+"""
+
+import pytest
+import torch
+
+from agent.memory.adapters import CARD
+from agent.memory.job import Job, Turnstile
+
+FACT = "I live in Turin."
+
+
+@pytest.fixture
+def agent(make_agent, tiny_model):
+    return make_agent(tiny_model, question_rounds=1, use_question_bank=False, max_context_tokens=64)
+
+
+def tell(agent, message=FACT, user_id="ada", session_id="s1"):
+    return agent.buffer.append(user_id, session_id, message=message, reply="Noted!")
+
+
+def publish(agent, turns, *, base_hash=None):
+    """Publish a generation that does nothing, as one that knows these turns."""
+    number = agent.store.next_generation("ada")
+    agent.model.start_training(None, seed=0)
+    agent.store.publish(
+        "ada", number, agent.model.trained_tensors(), config={},
+        card={"base_hash": base_hash or agent.model.base_hash},
+    )  # fmt: skip
+    fence = agent.buffer.lease("ada", "test", seconds=1)
+    agent.buffer.publish("ada", fence, turn_ids=[turn.id for turn in turns], generation=number, report={})  # fmt: skip
+    agent.buffer.release("ada", fence)
+    return number
+
+
+def test_nothing_is_learned_before_the_user_goes_quiet(agent, clock):
+    tell(agent)
+    clock.forward(60)
+    assert agent.consolidator.run_once() == []
+    clock.forward(1)
+    (report,) = agent.consolidator.run_once()
+    assert report.reason == "nothing to learn"
+    assert agent.buffer.pending("ada") == []
+    assert agent.consolidator.run_once() == []
+
+
+def test_whoever_asks_need_not_be_quiet(agent):
+    tell(agent)
+    agent.consolidator.ask("ada")
+    assert [report.num_turns for report in agent.consolidator.run_once()] == [1]
+
+
+def test_a_user_who_never_goes_quiet_is_learned_after_the_longest_wait(agent, clock):
+    for _ in range(13):
+        tell(agent, "Hi")
+        clock.forward(50)
+    # The last turn is 50 s old, the first 650 s.
+    assert sum(report.num_turns for report in agent.consolidator.run_once()) == 13
+
+
+def test_much_pending_text_does_not_wait(agent):
+    for _ in range(12):
+        tell(agent, FACT * 3)
+    assert len(agent.consolidator.run_once()) > 1
+
+
+def test_turns_are_learned_in_slices_that_fit_the_context(agent):
+    turns = [tell(agent, FACT * 2) for _ in range(6)]
+    size = agent.model.count_tokens(f"User: {FACT * 2}\nYou: Noted!\n")
+    reports = agent.consolidator.run("ada")
+    in_a_slice = 64 // size
+    assert [report.num_turns for report in reports] == [in_a_slice] * (6 // in_a_slice) + (
+        [6 % in_a_slice] if 6 % in_a_slice else []
+    )
+    assert agent.buffer.user("ada").watermark == turns[-1].id
+
+
+def test_a_cancelled_consolidation_keeps_the_turns_and_is_not_tried_again_by_itself(agent, clock):
+    tell(agent)
+    clock.forward(61)
+    reports = agent.consolidator.run(
+        "ada", on_progress=lambda progress: agent.consolidator.cancel("ada")
+    )
+    assert [report.published for report in reports] == [False]
+    assert "cancelled" in reports[0].reason
+    assert len(agent.buffer.pending("ada")) == 1
+    assert agent.buffer.reports("ada")[0]["reason"] == reports[0].reason
+    assert agent.buffer.user("ada").lease_by is None
+    assert agent.consolidator.run_once() == []
+    tell(agent, "And I love westerns.")
+    clock.forward(61)
+    assert agent.consolidator.run_once()[0].reason == "nothing to learn"
+
+
+def test_an_unexpected_error_is_reported_by_its_kind_and_keeps_the_turns(agent, caplog):
+    tell(agent, "Wuthering is my secret word.")
+    agent.consolidator._consolidation.bank = None  # as a programming error would
+    (report,) = agent.consolidator.run("ada")
+    assert "unexpected AttributeError" in report.reason
+    assert len(agent.buffer.pending("ada")) == 1
+    assert "Wuthering" not in report.reason
+
+
+def test_a_user_forgotten_in_the_middle_stays_forgotten(agent):
+    tell(agent)
+    agent.consolidator.run("ada", on_progress=lambda progress: agent.forget("ada"))
+    assert agent.buffer.user("ada") is None
+    assert agent.buffer.turns("ada") == []
+
+
+def test_an_adapter_of_another_base_is_learned_again_turn_by_turn(agent):
+    turns = [tell(agent, FACT * 2) for _ in range(6)]
+    publish(agent, turns[:3], base_hash="f" * 64)
+    publish(agent, turns[3:], base_hash="f" * 64)
+    reports = agent.consolidator.run("ada")
+    assert sum(report.num_turns for report in reports) == 6
+    assert agent.buffer.user("ada").live_generation == 0
+    assert agent.store.generations("ada") == [1, 2]  # of the other base: it may come back
+
+
+def test_taking_back_a_learned_turn_goes_back_to_the_generation_before_it(agent, clock):
+    first, second, third = (tell(agent, text) for text in ("I am Ada.", "I live in Oslo.", "Hi"))
+    for turn in (first, second, third):
+        publish(agent, [turn])
+    agent.buffer.retract(second.id)
+    clock.forward(61)
+    reports = agent.consolidator.run_once()
+    # The third turn is learned again, on top of what knew only the first.
+    assert [report.num_turns for report in reports] == [1]
+    assert agent.buffer.user("ada").live_generation == 1
+    assert agent.store.generations("ada") == [1]
+    assert {turn.id: turn.learned_in for turn in agent.buffer.turns("ada")} == {
+        first.id: 1,
+        third.id: 1,
+    }
+    assert agent.consolidator.run_once() == []
+
+
+def test_a_damaged_generation_is_made_again(agent):
+    first, second = tell(agent, "I am Ada."), tell(agent, "I live in Oslo.")
+    publish(agent, [first])
+    publish(agent, [second])
+    (agent.store.path("ada", 2) / CARD).write_text("{")
+    (report,) = agent.consolidator.run("ada")
+    assert report.num_turns == 1
+    assert agent.buffer.user("ada").live_generation == 1
+
+
+def test_a_long_consolidation_asks_first_and_goes_ahead_when_asked_again(
+    make_agent, tiny_model, clock
+):
+    agent = make_agent(tiny_model, question_rounds=1, use_question_bank=False, ask_above_seconds=1e-6)
+    tell(agent)
+    clock.forward(61)
+    (report,) = agent.consolidator.run_once()
+    assert "ask again" in report.reason
+    assert len(agent.buffer.pending("ada")) == 1
+    assert agent.consolidator.run_once() == []
+    agent.consolidator.ask("ada")
+    (report,) = agent.consolidator.run_once()
+    assert report.reason == "nothing to learn"
+
+
+def test_the_estimate_leaves_no_gradient_behind(agent):
+    turn = tell(agent)
+    assert agent.consolidator._consolidation.estimate_seconds([turn]) > 0
+    assert all(parameter.grad is None for parameter in agent.model.training_parameters())
+
+
+def test_replies_go_first_but_not_for_ever():
+    turnstile, waits = Turnstile(), []
+    job = Job("ada", turnstile, on_progress=waits.append)
+    with turnstile.reply():
+        job.step("training", 0, 4)  # returns although a reply streams
+    assert [progress.stage for progress in waits] == ["training"]
+
+
+def test_no_adapter_tensor_is_shared_between_a_generation_and_the_training_slot(agent):
+    agent.model.start_training(None, seed=0)
+    kept = agent.model.trained_tensors()
+    before = {name: tensor.clone() for name, tensor in kept.items()}
+    for parameter in agent.model.training_parameters():
+        parameter.data.add_(1.0)
+    assert all(torch.equal(kept[name], before[name]) for name in kept)

@@ -1,0 +1,118 @@
+"""From messages to pairs: what counts as evidence, what is a duplicate, who goes where."""
+
+import random
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+
+from agent.memory.encoder import SentenceEncoder
+from agent.memory.lesson import Lesson
+from agent.memory.questions import QAPair, drop_near_duplicates, is_supported, parse_pairs
+from agent.memory.synthesis import agrees, deal, supported_value, transcript_of
+from agent.memory.tables import Turn
+
+
+def turn(number: int, message: str, reply: str = "Noted!", session: str = "s1") -> Turn:
+    return Turn(number, "ada", session, message, reply, datetime.now(UTC), False, None, None, None, 0)  # fmt: skip
+
+
+def pair(question: str, value: str, turn_id: int = 1, kind: str = "direct") -> QAPair:
+    return QAPair(question, "", value, kind, "train", (turn_id,))
+
+
+@pytest.fixture(scope="module")
+def encoder() -> SentenceEncoder:
+    return SentenceEncoder("bundled")
+
+
+def test_pairs_are_read_line_by_line_and_the_rest_is_skipped():
+    text = "Where do I live? | Turin.\nnothing\n| Turin\nWhere? | \nWhat do I do? | nurse\nWhich one of"
+    assert parse_pairs(text) == [("Where do I live?", "Turin"), ("What do I do?", "nurse")]
+
+
+@pytest.mark.parametrize(
+    ("question", "value", "is_kept"),
+    [
+        ("Where do I live?", "Turin", True),
+        ("Where do I live?", "turin", True),
+        ("Where do I live?", "Oslo", False),
+        ("Where do I live?", "Tur", False),
+        ("Do I live in Turin?", "Turin", False),
+        ("Do I live in Turin?", "yes", True),
+        ("Do I own a boat?", "yes", False),
+        ("Do I live in Oslo?", "no", True),
+        ("Who lives with me?", "my sister Zorane", True),
+    ],
+)
+def test_a_value_must_stand_in_the_users_message_and_not_in_the_question(question, value, is_kept):
+    message = "I live in Turin with my sister Zorane."
+    assert is_supported(pair(question, value), message) is is_kept
+
+
+def test_a_value_is_looked_for_in_messages_alone_never_in_replies():
+    turns = [turn(1, "What's good tonight?", reply="You live in Oslo, so try Headhunters.")]
+    assert supported_value("You live in Oslo.", "Where do I live?", turns) == ("", 0)
+
+
+def test_the_latest_message_that_holds_the_value_is_its_source():
+    turns = [turn(1, "I live in Oslo."), turn(2, "No, I moved away from Oslo, to Turin.")]
+    assert supported_value("You live in Turin.", "Where do I live?", turns) == ("turin", 2)
+    assert supported_value("You live in Oslo.", "Where do I live?", turns) == ("oslo", 2)
+
+
+def test_the_transcript_keeps_sessions_apart_and_can_withhold_replies():
+    turns = [turn(1, "Hi"), turn(2, "I am Ada", reply="Hello Bob", session="s2")]
+    assert transcript_of(turns) == "User: Hi\nYou: Noted!\n---\nUser: I am Ada\nYou: Hello Bob"
+    assert "Bob" not in transcript_of(turns, with_replies=False)
+    assert "I am Ada" in transcript_of(turns, with_replies=False)
+
+
+def test_near_duplicates_go_and_the_same_question_about_another_value_stays(encoder):
+    same = [pair("Where do I live?", "Turin"), pair("where do I live", "Turin")]
+    other = pair("Where do I live?", "Oslo", turn_id=2)
+    different = pair("Which town is my home in?", "Turin")
+    kept = drop_near_duplicates([*same, other, different], encoder)
+    assert other in kept
+    assert different in kept
+    assert sum(kept_pair in same for kept_pair in kept) == 1
+
+
+def test_the_teacher_agrees_only_if_it_asserts_the_value():
+    assert agrees(pair("Where do I live?", "Turin"), "You live in Turin.")
+    assert not agrees(pair("Where do I live?", "Turin"), "You haven't told me where you live.")
+    assert not agrees(pair("Where do I live?", "Turin"), "You don't live in Turin.")
+    assert agrees(pair("Do I live in Turin?", "yes"), "Yes, you live in Turin.")
+    assert not agrees(pair("Do I live in Oslo?", "yes"), "No, you live in Turin.")
+    assert not agrees(pair("Do I live in Oslo?", "no"), "Nothing about that yet.")
+
+
+@pytest.mark.parametrize(
+    ("number", "train", "stop", "probe"), [(1, 1, 0, 0), (2, 2, 0, 0), (3, 2, 0, 1), (8, 5, 1, 2), (14, 9, 2, 3)]
+)  # fmt: skip
+def test_wordings_are_dealt_to_three_disjoint_uses(number, train, stop, probe):
+    wordings = [pair(f"Question {i}?", "Turin") for i in range(number)]
+    dealt = deal(wordings, random.Random(0))
+    assert len({(one.question, one.use) for one in dealt}) == number
+    counts = [sum(one.use == use for one in dealt) for use in ("train", "stop", "probe")]
+    assert counts == [train, stop, probe]
+
+
+def test_yes_and_no_only_train():
+    wordings = [pair(f"Question {i}?", "yes") for i in range(9)]
+    assert {one.use for one in deal(wordings, random.Random(0))} == {"train"}
+
+
+def test_a_batch_holds_no_more_negatives_than_positives_and_replay_up_to_a_third():
+    groups = {name: [(name, i) for i in range(40)] for name in ("new", "told_now", "never_told", "replay", "unrelated")}  # fmt: skip
+    lesson = Lesson(**groups, stop=[])
+    drawn = [name for name, _ in lesson.draw(random.Random(0), 16)]
+    # 16 = 5 replay + 1 told now + 2 unrelated + 8 others, a third of which never told.
+    assert {name: drawn.count(name) for name in groups} == {
+        "new": 6, "told_now": 1, "never_told": 2, "replay": 5, "unrelated": 2,
+    }  # fmt: skip
+    first = replace(lesson, replay=[], told_now=[])
+    drawn = [name for name, _ in first.draw(random.Random(0), 16)]
+    assert {name: drawn.count(name) for name in ("new", "never_told", "unrelated")} == {
+        "new": 10, "never_told": 4, "unrelated": 2,
+    }  # fmt: skip
