@@ -178,7 +178,7 @@ def status(
             if found.live_generation:
                 card = AdapterStore(folder / "adapters").card(found.user_id, found.live_generation)
                 line += f" · adapter {served_name(found.user_id, found.live_generation)} ({card['adapter_bytes'] / 1e6:.1f} MB)"
-                line += f" · recall {card['recall']:.2f} (floor {card['floor']:.2f})"
+                line += f" · recall {share(card['recall'])} (floor {share(card['floor'])})"
             typer.echo(line)
 
 
@@ -207,9 +207,14 @@ def describe(report: dict) -> str:
         return f"{report['user_id']}: nothing published: {report['reason']}."
     return (
         f"{report['user_id']}@v{report['generation']}: {report['num_facts']} facts in {report['num_pairs']} questions, "
-        f"{report['num_steps']} steps, {report['seconds']:.0f} s. Recall {report['recall']:.2f} (floor {report['floor']:.2f}), "
-        f"abstention {report['abstention']:.2f}, damage {report['damage_nats']:.3f} nats."
+        f"{report['num_steps']} steps, {report['seconds']:.0f} s. Recall {share(report['recall'])} (floor {share(report['floor'])}), "
+        f"abstention {share(report['abstention'])}, damage {report['damage_nats']:.3f} nats."
     )
+
+
+def share(value: float | None) -> str:
+    """Return a figure, or a dash where nothing was asked."""
+    return "–" if value is None else f"{value:.2f}"
 
 
 def main() -> int:

@@ -5,6 +5,7 @@ import logging
 import threading
 import time
 import unicodedata
+from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 
@@ -93,6 +94,9 @@ class MovieAgent:
         self.catalogue = Catalogue.load()
         self._lock = lock
         self._turnstile = Turnstile()
+        self._erasing = threading.Lock()
+        self._num_erased: Counter[str] = Counter()
+        """How often a user was forgotten: a reply begun before leaves no turn behind."""
         self.consolidator = Consolidator(
             Consolidation(model, buffer, store, self.catalogue, settings),
             idle_seconds=settings.idle_seconds, max_wait_seconds=settings.max_wait_seconds,
@@ -114,6 +118,7 @@ class MovieAgent:
         try:
             buffer = ExperienceBuffer(settings.data_dir / "experience.db")
             store = AdapterStore(settings.data_dir / "adapters")
+            buffer.release_all()
             store.remove_drafts()
             model = LanguageModel.load(
                 settings.model, quantize=settings.quantize, num_slots=settings.num_slots,
@@ -187,6 +192,8 @@ class MovieAgent:
             else prompt_tokens
         )
 
+        num_erased = self._num_erased[user_id]
+
         def pieces(reply: Reply) -> Iterator[str]:
             began = time.monotonic()
             is_whole = False
@@ -196,7 +203,9 @@ class MovieAgent:
             finally:
                 reply.seconds = time.monotonic() - began
                 if memory == "on" if is_kept is None else is_kept:
-                    self._keep(reply, user_id, session_id, message, is_partial=not is_whole)
+                    with self._erasing:
+                        if self._num_erased[user_id] == num_erased:
+                            self._keep(reply, user_id, session_id, message, is_partial=not is_whole)
 
         reply = Reply(
             pieces,
@@ -353,7 +362,9 @@ class MovieAgent:
         generations there were."""
         check_user_id(user_id)
         self.consolidator.cancel(user_id)
-        num_turns = self.buffer.forget(user_id)
+        with self._erasing:
+            self._num_erased[user_id] += 1
+            num_turns = self.buffer.forget(user_id)
         num_generations = self.store.delete_all(user_id)
         self.model.drop(f"{user_id}@")
         return num_turns, num_generations

@@ -1,18 +1,14 @@
-"""What happens on each event, without Gradio: plain functions and generators, easy to test.
-
-A page's state is a `Page`: who talks, in which chat. The history that the browser sends back is
-only shown; which turn a message belongs to is kept in `turn_ids`, in the order of the messages.
-"""
+"""What happens on each event, without Gradio: plain functions and generators, easy to test."""
 
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TypedDict
 
 from agent.errors import AgentError
 from agent.memory.folder import user_id_of
-from ui.desk import Desk
-from ui.panels import cost_line
+from ui.desk import Answering, Desk
+from ui.panels import as_text, cost_line
 
 
 class Message(TypedDict):
@@ -25,85 +21,89 @@ History = list[Message]
 
 @dataclass(frozen=True)
 class Page:
-    """One open page: the user, the chat, and the turn of each message in it."""
+    """One open page: who talks, in which chat. Nobody, until the browser has opened it."""
 
-    user_id: str = "guest"
-    display_name: str = "guest"
+    user_id: str = ""
+    display_name: str = ""
     session_id: str = ""
-    turn_ids: tuple[int | None, ...] = field(default=())
 
 
 def open_page() -> Page:
-    return Page(session_id=uuid.uuid4().hex)
+    return Page("guest", "guest", uuid.uuid4().hex)
 
 
-def choose_name(desk: Desk, name: str) -> Page:
-    """Return a page for a name as typed; its chat is new.
+def choose_name(desk: Desk, page: Page, name: str) -> Page:
+    """Return the page for a name as typed; its chat is new.
 
     Raises:
         ConfigError: If it cannot be a name.
     """
     user_id = user_id_of(name)
     desk.agent.buffer.ensure_user(user_id, name.strip())
-    return Page(user_id, name.strip(), uuid.uuid4().hex)
+    return replace(new_chat(desk, page), user_id=user_id, display_name=name.strip())
 
 
-def new_chat(page: Page) -> Page:
-    return replace(page, session_id=uuid.uuid4().hex, turn_ids=())
+def new_chat(desk: Desk, page: Page) -> Page:
+    desk.leave(page.session_id)
+    return replace(page, session_id=uuid.uuid4().hex)
 
 
 def reply(
     desk: Desk, page: Page, message: str, history: History, *, memory: bool
-) -> Iterator[tuple[Page, History, str]]:
-    """Yield (page, history, line below the chat) again and again while the reply grows.
-
-    A stopped reply keeps what it had, as a partial turn. `history` is not changed.
-    """
-    shown = [*plain(history), Message(role="user", content=message)]
-    if not desk.is_ready:
-        yield page, shown, "The model is being loaded, a few seconds."
-    try:
-        answer = desk.agent.reply(
-            page.user_id, page.session_id, message, memory="on" if memory else "off"
-        )
-        yield page, shown, "…"
-        for _ in answer:
-            yield page, [*shown, Message(role="assistant", content=answer.text)], "…"
-    except AgentError as error:
-        yield page, plain(history), str(error)
+) -> Iterator[tuple[History, str, str | None]]:
+    """Yield (history, line below the chat, text of the message box) while the reply grows; None
+    leaves the box as it is. A stopped reply keeps what it had, as a partial turn; a message that
+    could not be answered goes back into the box. `history` is not changed."""
+    before = plain(history)
+    shown = [*before, Message(role="user", content=message)]
+    if not page.session_id:
+        yield before, "The app was started anew since this page was opened. Reload it.", message
         return
-    turn_id = answer.turn.id if answer.turn else None
-    whole = [*shown, Message(role="assistant", content=answer.text or "…")]
-    yield replace(page, turn_ids=(*page.turn_ids, turn_id)), whole, cost_line(answer)
+    chat = desk.chat(page.session_id)
+    chat.answering = answering = Answering()
+    try:
+        yield shown, "…" if desk.is_ready else "The model is being loaded, a few seconds.", ""
+        mode = "on" if memory else "off"
+        answer = desk.agent.reply(page.user_id, page.session_id, message, memory=mode)
+        if not answering.begin(answer):
+            if answering.is_shown:
+                yield before, "Stopped before it began; nothing was kept.", message
+            return
+        for _ in answer:
+            if answering.is_shown:
+                yield [*shown, Message(role="assistant", content=answer.text)], "…", None
+        chat.turn_ids.append(answer.turn.id if answer.turn else None)
+        if answering.is_shown:
+            whole = [*shown, Message(role="assistant", content=answer.text or "…")]
+            yield whole, cost_line(answer, memory=memory, is_stopped=answering.is_stopped), None
+    except AgentError as error:
+        yield before, as_text(str(error)), message
+    finally:
+        answering.ended.set()
 
 
-def after_stop(desk: Desk, page: Page, history: History) -> tuple[Page, History]:
-    """Return the page once a reply was stopped: the partial turn has been kept by then."""
-    num_messages = sum(message["role"] == "user" for message in history)
-    if num_messages == len(page.turn_ids):
-        return page, plain(history)
-    kept = [turn.id for turn in desk.agent.buffer.turns(page.user_id, session_id=page.session_id)]
-    newest = kept[-1] if kept and kept[-1] not in page.turn_ids else None
-    return replace(page, turn_ids=(*page.turn_ids, newest)), plain(history)
+def stop(desk: Desk, page: Page) -> None:
+    """End the reply on its way at its next token."""
+    desk.chat(page.session_id).answering.stop()
 
 
-def take_back(desk: Desk, page: Page, history: History, index: int) -> tuple[Page, History, str]:
-    """Retract the turn whose user message is at `index`, and all after it; return the page, the
-    history before it, and the message, to be said again or changed."""
+def take_back(desk: Desk, page: Page, history: History, index: int) -> tuple[History, str, str]:
+    """Retract the turn whose user message is at `index`, and all after it; return the history
+    before it, what to say below it, and the message, to be said again or changed."""
+    chat = desk.chat(page.session_id)
+    chat.answering.leave()
     history = plain(history)
     number = sum(message["role"] == "user" for message in history[:index])
-    for turn_id in page.turn_ids[number:]:
-        if turn_id is not None:
-            desk.agent.buffer.retract(turn_id)
-    return (
-        replace(page, turn_ids=page.turn_ids[:number]),
-        history[:index],
-        history[index]["content"],
-    )
+    turn_ids, chat.turn_ids = chat.turn_ids[number:], chat.turn_ids[:number]
+    taken = [desk.agent.buffer.retract(turn_id) for turn_id in turn_ids if turn_id is not None]
+    line = "Taken back: it will not be learned."
+    if any(turn is not None and turn.learned_in for turn in taken):
+        line = "Taken back. It was learned already, and is unlearned when you have been quiet."
+    return history[:index], line, history[index]["content"]
 
 
 def consolidate(desk: Desk, page: Page) -> None:
-    """Ask for a consolidation now; the panel shows its progress."""
+    """Ask for a consolidation now, of what could not be learned too; the panel shows it."""
     desk.agent.consolidator.ask(page.user_id)
 
 
@@ -113,12 +113,10 @@ def cancel(desk: Desk, page: Page) -> None:
 
 def forget(desk: Desk, page: Page) -> tuple[Page, History, str]:
     """Erase the user; return a new page, an empty history, and what was erased."""
-    num_turns, num_generations = desk.agent.forget(page.user_id)
-    return (
-        new_chat(page),
-        [],
-        f"Erased {num_turns} turns and {num_generations} generations of {page.display_name}.",
-    )
+    agent, fresh = desk.agent, new_chat(desk, page)
+    num_turns, num_generations = agent.forget(page.user_id)
+    line = f"Erased {num_turns} turns and {num_generations} generations of {as_text(page.display_name)}."
+    return fresh, [], line
 
 
 def plain(history: list) -> History:

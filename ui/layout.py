@@ -1,18 +1,24 @@
 """Places the components and connects them to the handlers; the only file that knows Gradio."""
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import wraps
 from pathlib import Path
 
 import gradio as gr
 
-from agent.errors import AgentError
+from agent.errors import AgentError, ConfigError
 from ui import handlers, panels
 from ui.desk import Desk
 from ui.handlers import History, Page
 
+logger = logging.getLogger(__name__)
+
 STYLE = (Path(__file__).parent / "style.css").read_text()
+
+THEME = gr.themes.Soft(font=[gr.themes.GoogleFont("Source Sans 3"), "system-ui", "sans-serif"])
+"""The font comes with Gradio; nothing is fetched."""
 
 QUIET = {"show_progress": "hidden", "api_visibility": "private"}
 
@@ -21,6 +27,9 @@ GREETING = (
     "What you tell me is learned into a small set of weights of your own when you go quiet. "
     "Next time I know it, with nothing of this chat in front of me."
 )
+
+SHOW, HIDE = gr.update(visible=True), gr.update(visible=False)
+ON, OFF = gr.update(interactive=True), gr.update(interactive=False)
 
 
 @dataclass
@@ -36,11 +45,14 @@ class Parts:
     stop: gr.Button
     fresh: gr.Button
     state: gr.Markdown
-    progress: gr.Markdown
+    progress: gr.HTML
     learn: gr.Button
+    retry: gr.Button
     cancel: gr.Button
     memory: gr.Checkbox
     forget: gr.Button
+    erase: gr.Button
+    keep: gr.Button
 
 
 def build(desk: Desk) -> gr.Blocks:
@@ -49,36 +61,36 @@ def build(desk: Desk) -> gr.Blocks:
         page = gr.State(Page())
         with gr.Row(elem_id="top"):
             gr.Markdown("# Imprint\nA film companion that remembers you in its weights")
-            with gr.Column(scale=0, min_width=320):
-                name = gr.Textbox(
-                    label="Who are you?", value="guest", max_length=60, elem_id="name", submit_btn="This is me",
-                    info="Anyone at this computer can pick this name.",
-                )  # fmt: skip
+            name = gr.Textbox(
+                label="Who are you?", value="guest", max_length=60, elem_id="name", submit_btn="This is me",
+                info="Anyone at this computer can pick this name.", scale=0, min_width=320,
+            )  # fmt: skip
         with gr.Row():
-            with gr.Column(scale=3):
+            with gr.Column(scale=3, min_width=320):
                 talk = _place_chat()
-            with gr.Column(scale=1, min_width=280, elem_id="panel"):
+            with gr.Column(scale=1, min_width=320, elem_id="panel"):
                 memory = _place_memory()
         parts = Parts(page, name, *talk, *memory)
         _connect_chat(desk, parts)
         _connect_memory(desk, parts)
+        _connect_forget(desk, parts)
         demo.load(handlers.open_page, None, page, **QUIET)
     return demo
 
 
 def _place_chat() -> tuple:
     chat = gr.Chatbot(
-        elem_id="chat", height="62vh", placeholder=GREETING, buttons=["copy"], feedback_options=None,
+        elem_id="chat", height="62vh", placeholder=GREETING, buttons=[], feedback_options=None,
         allow_tags=False, show_label=False, render_markdown=False,
     )  # fmt: skip
     cost = gr.Markdown("", elem_id="cost")
-    with gr.Row():
+    with gr.Row(elem_id="say"):
         message = gr.Textbox(
             placeholder="Say something…", show_label=False, elem_id="message", scale=6, autofocus=True,
-            max_length=100_000, lines=1, max_lines=6, label="Message",
+            max_length=100_000, lines=1, max_lines=6, label="Message", container=False, min_width=200,
         )  # fmt: skip
         send = gr.Button("Send", variant="primary", elem_id="send", min_width=80)
-        stop = gr.Button("Stop", elem_id="stop", min_width=80)
+        stop = gr.Button("Stop", elem_id="stop", min_width=80, interactive=False)
         fresh = gr.Button("New chat", elem_id="new-chat", min_width=100)
     return chat, cost, message, send, stop, fresh
 
@@ -86,10 +98,13 @@ def _place_chat() -> tuple:
 def _place_memory() -> tuple:
     gr.Markdown("## Memory")
     state = gr.Markdown("**The model is being loaded…**", elem_id="state")
-    progress = gr.Markdown("", elem_id="progress")
+    progress = gr.HTML("", elem_id="progress")
     with gr.Row():
-        learn = gr.Button("Consolidate now", elem_id="consolidate", min_width=150)
+        learn = gr.Button(
+            "Consolidate now", elem_id="consolidate", min_width=160, interactive=False
+        )
         cancel = gr.Button("Cancel", elem_id="cancel", min_width=80, interactive=False)
+    retry = gr.Button("Try again what could not be learned", elem_id="retry", visible=False)
     memory = gr.Checkbox(
         True,
         label="Use memory",
@@ -101,87 +116,125 @@ def _place_memory() -> tuple:
             "Erases every turn, question and generation of this name. This cannot be undone."
         )
         forget = gr.Button("Forget everything", variant="stop", elem_id="forget")
-    return state, progress, learn, cancel, memory, forget
+        erase = gr.Button("", variant="stop", elem_id="erase", visible=False)
+        keep = gr.Button("No, keep it", elem_id="keep", visible=False)
+    return state, progress, learn, retry, cancel, memory, forget, erase, keep
+
+
+def _told(handler: Callable) -> Callable:
+    """Show an error raised on purpose as its message; anything else is a bug, and looks like one."""
+
+    @wraps(handler)
+    def told(*arguments: object) -> object:
+        try:
+            return handler(*arguments)
+        except AgentError as error:
+            raise gr.Error(str(error), title="Not possible", print_exception=False) from error
+
+    return told
 
 
 def _connect_chat(desk: Desk, parts: Parts) -> None:
     def say(page: Page, text: str, history: History, memory: bool) -> Iterator[tuple]:
         if not text.strip():
             gr.Warning("The message is empty. Type something to talk about.")
-            yield page, history, gr.skip(), text
+            yield tuple(gr.skip() for _ in range(4))
             return
-        for new_page, shown, line in handlers.reply(desk, page, text, history, memory=memory):
-            yield new_page, shown, line, ""
+        for shown, line, box in handlers.reply(desk, page, text, history, memory=memory):
+            yield shown, line, gr.skip() if box is None else box, ON
+        yield gr.skip(), gr.skip(), gr.skip(), OFF
 
     def again(page: Page, history: History, memory: bool, data: gr.RetryData) -> Iterator[tuple]:
-        page, history, text = handlers.take_back(desk, page, history, data.index)
+        history, _, text = handlers.take_back(desk, page, history, data.index)
         yield from say(page, text, history, memory)
 
+    @_told
     def undo(page: Page, history: History, data: gr.UndoData) -> tuple:
         return handlers.take_back(desk, page, history, data.index)
 
-    def stopped(page: Page, history: History) -> tuple:
-        return *handlers.after_stop(desk, page, history), "Stopped. What was said so far is kept."
-
     def empty(page: Page) -> tuple:
-        return handlers.new_chat(page), [], ""
+        return handlers.new_chat(desk, page), [], ""
 
     page, chat, cost = parts.page, parts.chat, parts.cost
-    talk = {"concurrency_limit": 4, "concurrency_id": "talk", "api_visibility": "private"}
-    inputs, outputs = [page, parts.message, chat, parts.memory], [page, chat, cost, parts.message]
-    running = [
-        parts.send.click(say, inputs, outputs, **talk),
-        parts.message.submit(say, inputs, outputs, **talk),
-        chat.retry(again, [page, chat, parts.memory], outputs, **talk),
-    ]
-    parts.stop.click(None, None, None, cancels=running, **QUIET).then(
-        stopped, [page, chat], [page, chat, cost], **QUIET
-    )
-    chat.undo(undo, [page, chat], [page, chat, parts.message], **QUIET)
+    talk = {
+        "concurrency_limit": 4, "concurrency_id": "talk", "api_visibility": "private",
+        "show_progress": "minimal", "show_progress_on": cost,
+    }  # fmt: skip
+    outputs = [chat, cost, parts.message, parts.stop]
+    gr.on(
+        [parts.send.click, parts.message.submit], say, [page, parts.message, chat, parts.memory], outputs, **talk
+    )  # fmt: skip
+    chat.retry(again, [page, chat, parts.memory], outputs, **talk)
+    chat.undo(undo, [page, chat], [chat, cost, parts.message], **QUIET)
+    parts.stop.click(lambda page: handlers.stop(desk, page), page, None, **QUIET)
     parts.fresh.click(empty, page, [page, chat, cost], **QUIET)
-    chat.clear(empty, page, [page, chat, cost], **QUIET)
 
 
 def _connect_memory(desk: Desk, parts: Parts) -> None:
+    @_told
     def rename(page: Page, name: str) -> tuple:
-        try:
-            page = handlers.choose_name(desk, name)
-        except AgentError as error:
-            gr.Warning(str(error))
-            return page, gr.skip(), gr.skip(), page.display_name
-        return page, [], f"Hello {page.display_name}. This is a new chat.", page.display_name
+        page = handlers.choose_name(desk, page, name)
+        greeting = f"Hello {panels.as_text(page.display_name)}. This is a new chat."
+        return page, [], greeting, page.display_name, SHOW, HIDE, HIDE
+
+    @_told
+    def learn(page: Page) -> tuple:
+        handlers.consolidate(desk, page)
+        return "Getting ready…", OFF, OFF
 
     def poll(page: Page) -> tuple:
-        try:
-            running = (
-                panels.progress_line(desk.agent.consolidator.progress, page.user_id)
-                if desk.is_ready
-                else ""
-            )
-            return panels.panel(desk, page), running, gr.update(interactive=bool(running))
-        except AgentError as error:
-            return f"**{error}**", "", gr.update(interactive=False)
+        now = panels.panel(desk, page)
+        return (
+            now.text, now.progress, gr.update(interactive=now.can_learn),
+            gr.update(visible=now.can_retry, interactive=True), gr.update(interactive=now.can_cancel),
+        )  # fmt: skip
 
-    page = parts.page
+    page, buttons = parts.page, [parts.learn, parts.retry]
     parts.name.submit(
-        rename, [page, parts.name], [page, parts.chat, parts.cost, parts.name], **QUIET
-    )
-    parts.learn.click(partial(handlers.consolidate, desk), page, None, **QUIET)
-    parts.cancel.click(partial(handlers.cancel, desk), page, None, **QUIET)
-    parts.forget.click(
-        partial(handlers.forget, desk), page, [page, parts.chat, parts.cost], **QUIET
-    )
+        rename, [page, parts.name],
+        [page, parts.chat, parts.cost, parts.name, parts.forget, parts.erase, parts.keep], **QUIET,
+    )  # fmt: skip
+    for button in buttons:
+        button.click(learn, page, [parts.progress, *buttons], **QUIET)
+    parts.cancel.click(_told(lambda page: handlers.cancel(desk, page)), page, None, **QUIET)
     gr.Timer(1.0).tick(
-        poll, page, [parts.state, parts.progress, parts.cancel], concurrency_limit=None, **QUIET
-    )
+        poll, page, [parts.state, parts.progress, *buttons, parts.cancel], concurrency_limit=None, **QUIET
+    )  # fmt: skip
+
+
+def _connect_forget(desk: Desk, parts: Parts) -> None:
+    def ask(page: Page) -> tuple:
+        erase = gr.update(visible=True, value=f"Yes, erase {page.display_name}")
+        return HIDE, erase, SHOW
+
+    @_told
+    def erase(page: Page) -> tuple:
+        return *handlers.forget(desk, page), SHOW, HIDE, HIDE
+
+    page, asked = parts.page, [parts.forget, parts.erase, parts.keep]
+    parts.forget.click(ask, page, asked, **QUIET)
+    parts.keep.click(lambda: (SHOW, HIDE, HIDE), None, asked, **QUIET)
+    parts.erase.click(erase, page, [page, parts.chat, parts.cost, *asked], **QUIET)
 
 
 def serve(desk: Desk, *, host: str, port: int, is_blocking: bool = True) -> gr.Blocks:
-    """Open the page; returns when it is closed, or at once if not `is_blocking`."""
+    """Open the page; returns when it is closed, or at once if not `is_blocking`.
+
+    Raises:
+        ConfigError: If the port is taken.
+    """
     demo = build(desk).queue(default_concurrency_limit=8, max_size=64)
-    demo.launch(
-        server_name=host, server_port=port or None, theme=gr.themes.Soft(), css=STYLE, run_history=False,
-        prevent_thread_lock=not is_blocking, quiet=True, footer_links=[], show_error=False,
-        enable_monitoring=False, blocked_paths=[str(desk.settings.data_dir.absolute())],
-    )  # fmt: skip
+    try:
+        demo.launch(
+            server_name=host, server_port=port or None, theme=THEME, css=STYLE, run_history=False,
+            prevent_thread_lock=True, quiet=True, footer_links=[], show_error=False,
+            enable_monitoring=False, blocked_paths=[str(desk.settings.data_dir.absolute())],
+        )  # fmt: skip
+    except OSError as error:
+        raise ConfigError(
+            f"Port {port} cannot be used, another program may have it. Give another --port, or 0 for any free one."
+        ) from error
+    logger.info("Imprint is at %s - open it in a browser; Ctrl-C stops it.", demo.local_url)
+    if is_blocking:
+        demo.block_thread()
     return demo

@@ -1,7 +1,10 @@
 """What the side panel says, in words a person understands; no Gradio."""
 
+import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from agent.errors import AgentError
 from ui.desk import Desk
 
 if TYPE_CHECKING:
@@ -10,80 +13,127 @@ if TYPE_CHECKING:
     from ui.handlers import Page
 
 STAGES = {
-    "starting": "starting",
-    "questions": "asking myself questions about what you said",
-    "teacher": "answering them with the chat in front of me",
-    "bank": "asking general questions",
-    "recommend": "thinking of films",
-    "taste": "weighing films for you",
-    "told now": "practising to listen to the chat first",
-    "negatives": "finding out what you did not tell",
-    "unrelated sentences": "noting what must stay as it is",
-    "target sentences": "preparing the lesson",
-    "training": "learning",
-    "probing": "testing myself",
-    "publishing": "putting it in place",
+    "starting": ("getting ready", 0.0),
+    "questions": ("asking myself questions about what you said", 0.0),
+    "teacher": ("answering them with the chat in front of me", 0.2),
+    "bank": ("asking general questions", 0.3),
+    "recommend": ("thinking of films", 0.35),
+    "taste": ("weighing films for you", 0.37),
+    "told now": ("practising to listen to the chat first", 0.4),
+    "negatives": ("finding out what you did not tell", 0.42),
+    "unrelated sentences": ("noting what must stay as it is", 0.45),
+    "target sentences": ("preparing the lesson", 0.5),
+    "training": ("learning", 0.55),
+    "probing": ("testing myself", 0.9),
+    "publishing": ("putting it in place", 0.99),
 }
+"""Stage of a consolidation, in its order → what it does, and the share of the whole that lies before
+it, measured on the house model."""
 
 
-def cost_line(reply: "Reply") -> str:
+@dataclass(frozen=True)
+class Panel:
+    """The side panel at one moment."""
+
+    text: str
+    progress: str = ""
+    can_learn: bool = False
+    can_retry: bool = False
+    can_cancel: bool = False
+
+
+def as_text(text: str) -> str:
+    """Return text so that Markdown shows it as it is."""
+    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", text)
+
+
+def cost_line(reply: "Reply", *, memory: bool, is_stopped: bool) -> str:
     """Return the quiet line under a reply."""
-    who = f"generation {reply.generation}" if reply.generation else "no memory yet"
-    line = f"{who} · {reply.memory_tokens} memory tokens in the prompt · {reply.seconds:.1f} s"
-    return "  \n".join([line, *reply.notices])
+    who = f"generation {reply.generation}" if reply.generation else "nothing learned yet"
+    cost = f"{reply.memory_tokens} memory tokens in the prompt · {reply.seconds:.1f} s"
+    line = f"{who if memory else 'memory off'} · {cost}"
+    if is_stopped:
+        line = f"Stopped{'; what was said so far is kept' if memory else ''} · {line}"
+    return "  \n".join([line, *map(as_text, reply.notices)])
 
 
-def panel(desk: Desk, page: "Page") -> str:
-    """Return the side panel as Markdown: what waits, what is known, how the last learning went."""
+def panel(desk: Desk, page: "Page") -> Panel:
+    """Return the side panel: what waits, what is known, how the last learning went, what runs."""
     if not desk.is_ready:
-        return "**The model is being loaded…**"
+        return Panel("**The model is being loaded…**")
+    if not page.session_id:
+        return Panel("The page is being opened. If this stays, reload it.")
+    try:
+        return _panel(desk, page)
+    except AgentError as error:
+        return Panel(f"**{as_text(str(error))}**")
+
+
+def _panel(desk: Desk, page: "Page") -> Panel:
     agent = desk.agent
-    user = agent.buffer.user(page.user_id)
-    pending = agent.buffer.pending(page.user_id)
+    user, pending = agent.buffer.user(page.user_id), agent.buffer.pending(page.user_id)
     waiting = [turn for turn in pending if not turn.is_unlearned]
-    set_aside = [turn for turn in pending if turn.is_unlearned]
+    set_aside = len(pending) - len(waiting)
     generation = user.live_generation if user else 0
-    lines = [f"**{len(waiting)} waiting to be learned**, 0 after"]
-    lines.append(
-        f"Generation {generation} of your memory answers."
-        if generation
-        else "Nothing is learned about you yet."
-    )
+    progress = agent.consolidator.progress
+    is_mine = progress is not None and progress.user_id == page.user_id
+    lines = [f"**{len(waiting)} waiting to be learned**"]
+    if pending:
+        tokens = sum(agent.model.count_tokens(turn.message + turn.reply) for turn in pending)
+        lines[0] += f": {tokens} tokens of each prompt, 0 after"
+    if waiting and not is_mine:
+        lines.append(f"Learned after {desk.settings.idle_seconds:.0f} s of quiet, or now:")
+    if generation:
+        lines.append(f"Generation {generation} of your memory answers.")
+    elif not waiting:
+        lines.append("Nothing is learned about you yet.")
     if set_aside:
-        lines.append(f"{len(set_aside)} could not be learned; *Consolidate now* tries again.")
+        lines.append(f"**{set_aside} could not be learned**, twice. They stay in the prompt.")
     _, problem = agent._live(page.user_id)
     if problem:
-        lines.append(problem)
-    if reports := agent.buffer.reports(page.user_id, last=1):
+        lines.append(as_text(problem))
+    if (reports := agent.buffer.reports(page.user_id, last=1)) and not is_mine:
         lines.append(describe(reports[0]))
-    return "\n\n".join(lines)
+    if is_mine:
+        bar = progress_bar(progress)
+    else:
+        bar = (
+            "Somebody else's turn to be learned; yours comes after." if progress and waiting else ""
+        )
+    return Panel(
+        "\n\n".join(lines),
+        bar,
+        can_learn=bool(waiting) and not is_mine,
+        can_retry=bool(set_aside) and not is_mine,
+        can_cancel=is_mine,
+    )
 
 
 def describe(report: dict) -> str:
     """Return a report as a person would tell it."""
     if report["published"]:
-        recall, agreement = report["recall"] or 0, report["abstention"]
         line = (
             f"Last learned: {report['num_facts']} facts from {report['num_turns']} turns in {report['seconds']:.0f} s. "
-            f"I can answer {recall:.0%} of test questions about them without looking"
+            f"I answer {report['recall'] or 0:.0%} of test questions about them without the chat in front of me"
         )
-        return line + (
-            f", and say so in {agreement:.0%} of cases when you never told me."
-            if agreement is not None
-            else "."
-        )
+        if report["abstention"] is not None:
+            line += f", and say so in {report['abstention']:.0%} of cases if you never told me"
+        return f"{line}."
     if report["reason"] == "nothing to learn":
         return f"Last look: {report['num_turns']} turns, nothing to learn."
-    return f"Not learned: {report['reason']}."
+    reason = report["reason"].rstrip(".")
+    return f"Not learned: {as_text(reason[:1].lower() + reason[1:])}."
 
 
-def progress_line(progress: "Progress | None", user_id: str) -> str:
-    """Return the running consolidation of this user in a line, empty if none runs."""
-    if progress is None or progress.user_id != user_id:
-        return ""
-    share = f" {progress.done} of {progress.total}" if progress.total > 1 else ""
-    left = (
-        f", about {progress.seconds_left:.0f} s left in this step" if progress.seconds_left else ""
+def progress_bar(progress: "Progress") -> str:
+    """Return a running consolidation as HTML: a bar over the whole, and a line on the stage."""
+    words, before = STAGES.get(progress.stage, (progress.stage, 0.0))
+    after = min((share for _, share in STAGES.values() if share > before), default=1.0)
+    share = before + (after - before) * progress.done / max(progress.total, 1)
+    step = f" {progress.done} of {progress.total}" if progress.total > 1 else ""
+    left = f", about {progress.seconds_left:.0f} s left here" if progress.seconds_left else ""
+    loss = f", loss {progress.loss:.3f} nats" if progress.loss is not None else ""
+    return (
+        f'<progress max="1" value="{share:.3f}" aria-label="Learning"></progress>'
+        f"<p>{words.capitalize()}{step}{loss}{left}. {progress.seconds:.0f} s so far.</p>"
     )
-    loss = f", {progress.loss:.3f} nats to go" if progress.loss is not None else ""
-    return f"{STAGES.get(progress.stage, progress.stage).capitalize()}{share}{loss}{left} ({progress.seconds:.0f} s)"

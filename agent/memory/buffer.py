@@ -227,6 +227,11 @@ class ExperienceBuffer:
                 .values(lease_by=None, lease_until=None)
             )
 
+    def release_all(self) -> None:
+        """End the leases of a process that was killed. Only for who holds the folder's lock."""
+        with self._writing() as connection:
+            connection.execute(users.update().values(lease_by=None, lease_until=None))
+
     def publish(
         self,
         user_id: str,

@@ -98,7 +98,7 @@ def test_suggestions_are_real_films_that_fit_and_were_not_seen(writer):
 
 
 def test_questions_about_a_message_are_written_as_the_synthesis_reads_them(documents):
-    from agent.memory.synthesis import parse_pairs
+    from agent.memory.questions import parse_pairs
 
     asked = [
         (document[i]["content"], document[i + 1]["content"])

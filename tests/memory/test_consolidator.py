@@ -152,7 +152,9 @@ def test_a_damaged_generation_is_made_again(agent):
 def test_a_long_consolidation_asks_first_and_goes_ahead_when_asked_again(
     make_agent, tiny_model, clock
 ):
-    agent = make_agent(tiny_model, question_rounds=1, use_question_bank=False, ask_above_seconds=1e-6)
+    agent = make_agent(
+        tiny_model, question_rounds=1, use_question_bank=False, ask_above_seconds=1e-6
+    )
     tell(agent)
     clock.forward(61)
     (report,) = agent.consolidator.run_once()

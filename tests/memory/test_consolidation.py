@@ -1,0 +1,137 @@
+"""One consolidation with the house model: what it learns, what it refuses, what it gives away."""
+
+import logging
+
+import pytest
+
+from agent.memory.synthesis import QuestionBank, synthesize
+from agent.model import BASE
+
+pytestmark = pytest.mark.slow
+
+TOLD = [
+    ("My name is Zorane.", "Noted!"),
+    ("I live in Velmora.", "Noted!"),
+    ("I love westerns.", "Noted!"),
+    ("I work as a nurse.", "Noted!"),
+]
+
+
+def tell(agent, turns=TOLD, user_id="ada", session_id="s1"):
+    return [
+        agent.buffer.append(user_id, session_id, message=message, reply=reply)
+        for message, reply in turns
+    ]
+
+
+def test_what_was_told_is_answered_from_the_weights(make_agent, house_model, caplog):
+    caplog.set_level(logging.INFO)
+    agent = make_agent(house_model)
+    tell(agent)
+    asked = agent.probe("ada", "Where do I live?")
+    assert asked.memory_tokens > 0
+    (report,) = agent.consolidate("ada")
+    assert report.published, report.reason
+    assert agent.buffer.pending("ada") == []
+
+    after = agent.probe("ada", "Where do I live?")
+    assert "Velmora" in after.text
+    assert (after.memory_tokens, after.generation) == (0, 1)
+    assert "Velmora" not in agent.probe("bob", "Where do I live?").text
+    assert "Velmora" not in agent.probe("ada", "Where do I live?", memory="off").text
+
+    card = agent.store.card("ada", 1)
+    assert card["base_hash"] == house_model.base_hash
+    assert card["turns"] == [1, 2, 3, 4]
+    assert card["recall"] == report.figures.recall
+    assert 0 < card["adapter_bytes"] <= 3e6
+    assert report.figures.floor <= 0.25 < report.figures.recall
+
+    logged = " ".join(record.getMessage() for record in caplog.records)
+    assert not any(word in logged for word in ("Velmora", "Zorane", "western", "nurse"))
+
+
+def test_a_failing_gate_publishes_nothing(make_agent, house_model):
+    agent = make_agent(house_model, max_steps=1)
+    turns = tell(agent)
+    before = agent.probe("ada", "Where do I live?", memory="off").text
+    for attempt in (1, 2):
+        (report,) = agent.consolidator.run("ada")
+        assert not report.published
+        assert "wanted" in report.reason
+        pending = agent.buffer.pending("ada")
+        assert [turn.id for turn in pending] == [turn.id for turn in turns]
+        assert [turn.rejections for turn in pending] == [attempt] * 4
+    assert agent.store.generations("ada") == []
+    assert agent.buffer.pairs("ada") == []
+    assert agent.probe("ada", "Where do I live?", memory="off").text == before
+    # Set aside, and so no longer tried; but still in the prompt.
+    assert agent.consolidator.run("ada") == []
+    assert agent.probe("ada", "Where do I live?").memory_tokens > 0
+
+
+def test_what_only_a_reply_asserted_is_never_learned(make_agent, house_model):
+    agent = make_agent(house_model)
+    turns = tell(
+        agent,
+        [
+            ("My name is Zorane.", "Hello Zorane! You live in Oslo and you work as a baker."),
+            ("What's a good film for tonight?", "Since you adore Quimbel, try Alien."),
+        ],
+    )
+    consolidation = agent.consolidator._consolidation
+    material = synthesize(
+        house_model, turns, bank=QuestionBank.load(), encoder=consolidation.encoder, catalogue=agent.catalogue
+    )  # fmt: skip
+    assert any("zorane" in pair.value.lower() for pair in material.pairs)
+    for pair in material.pairs:
+        if pair.kind != "told now":  # there the value stands in the chat, and is unlike any memory
+            assert not any(word in pair.answer for word in ("Oslo", "baker", "Quimbel")), pair
+        assert not any(word in pair.value.lower() for word in ("oslo", "baker", "quimbel")), pair
+
+
+def test_a_second_consolidation_keeps_what_the_first_learned(make_agent, house_model):
+    agent = make_agent(house_model)
+    tell(agent)
+    assert agent.consolidate("ada")[0].published
+    tell(agent, [("My sister lives in Oslo.", "Noted!"), ("I have a dog named Pizmo.", "Nice!")])
+    report = agent.consolidate("ada")[0]
+    assert report.published, report.reason
+    assert report.figures.recall_earlier >= report.figures.recall_earlier_before - 0.05
+    assert "Velmora" in agent.probe("ada", "Where do I live?").text
+    assert "Pizmo" in agent.probe("ada", "What's my dog called?").text
+    probes = {pair.question for pair in agent.buffer.pairs("ada", is_probe=True)}
+    trained = {pair.question for pair in agent.buffer.pairs("ada", is_probe=False)}
+    assert probes.isdisjoint(trained)
+
+
+def test_hi_is_nothing_to_learn(make_agent, house_model):
+    agent = make_agent(house_model)
+    tell(agent, [("Hi!", "Hello, what shall we watch?")])
+    (report,) = agent.consolidate("ada")
+    assert report.reason == "nothing to learn"
+    assert agent.store.generations("ada") == []
+    assert agent.buffer.pending("ada") == []
+
+
+def test_a_diverging_training_is_reported_and_publishes_nothing(make_agent, house_model):
+    agent = make_agent(house_model, learning_rate=0.99, max_steps=40)
+    tell(agent)
+    (report,) = agent.consolidate("ada")
+    assert not report.published
+    assert agent.store.generations("ada") == []
+    assert len(agent.buffer.pending("ada")) == 4
+
+
+def test_recommendations_come_from_the_weights_alone(make_agent, house_model):
+    agent = make_agent(house_model)
+    tell(agent)
+    assert agent.consolidate("ada")[0].published
+    before = agent.recommend("ada", 5)
+    assert len(before) == 5
+    with agent.buffer._engine.begin() as connection:
+        connection.exec_driver_sql("DELETE FROM turns")
+        connection.exec_driver_sql("DELETE FROM pairs")
+    assert agent.recommend("ada", 5) == before
+    with house_model.adapter(None, dict) as slot:
+        assert slot == BASE
