@@ -1,4 +1,4 @@
-"""The base model: 4-bit weights, tokenizer, and a pool of adapter slots chosen per call.
+"""The base model: 4-bit weights, tokenizer, replies and log-probabilities under a chosen adapter.
 
 Dimension key:
     B  sequences in a batch
@@ -7,35 +7,24 @@ Dimension key:
     S  tokens of a packed batch: the prefix once, then the rest of each sequence
     N  answer tokens of a batch, one sequence after the other
     V  vocabulary
-    R  LoRA rank
 
-Two silent corruptions are kept out here:
-
-1. PEFT's active adapter is state of the model: two threads that switch it answer with each
-   other's memory. Here every LoRA layer asks a context variable for its slot at each call, and an
-   unset variable is an error. Nothing is ever switched.
-2. bitsandbytes repacks 4-bit weights at the first forward pass without gradients on CPUs with
-   AVX512-BF16, and gradients through the packed weights are wrong. The packing is switched off,
-   and on a CPU with room the weights are unpacked once, which also is faster.
+A silent corruption is kept out here: bitsandbytes repacks 4-bit weights at the first forward pass
+without gradients on CPUs with AVX512-BF16, and gradients through the packed weights are wrong. The
+packing is switched off, and on a CPU with room the weights are unpacked once, which also is faster.
+`slots.py` keeps out the other one.
 """
 
-import contextvars
-import functools
 import gc
 import hashlib
 import json
 import logging
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import bitsandbytes as bnb
 import torch
-from peft import LoraConfig, get_peft_model
-from peft.tuners.lora import LoraLayer
 from torch import Tensor
 from transformers import (
     AutoModelForCausalLM,
@@ -48,16 +37,11 @@ from transformers import (
 )
 
 from agent import prompts
-from agent.errors import AdapterError, ModelError
+from agent.errors import ModelError
 from agent.prompts import Message
+from agent.slots import AdapterSlots, using
 
 logger = logging.getLogger(__name__)
-
-BASE = "__base__"
-"""The name of no adapter: the base model itself, and the teacher."""
-
-TRAINING = "candidate"
-"""The slot that a consolidation trains."""
 
 HOUSE_DIR = Path(__file__).parent.parent / "house" / "weights"
 
@@ -66,8 +50,6 @@ MAX_UNPACKED_BYTES = 2 * 1024**3
 
 MIN_SHARED_PREFIX = 16
 """From this many common tokens on, a batch computes its prefix once. Chosen, not measured."""
-
-_slot: contextvars.ContextVar[str] = contextvars.ContextVar("adapter_slot")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,31 +60,16 @@ class Answered:
     answer: tuple[int, ...]
 
 
-@dataclass
-class _Slot:
-    name: str
-    holds: str | None = None
-    """The generation in it, `<user_id>@v<n>`."""
-    pins: int = 0
-    used_at: float = 0.0
-    weights: dict[str, torch.nn.Parameter] = field(default_factory=dict)
-
-
 class LanguageModel:
     """A causal language model that answers with the adapter it is told to.
 
         model = LanguageModel.load("house")
-        with model.adapter("ada@v3", load) as slot:
+        with model.slots.adapter("ada@v3", load) as slot:
             model.generate([messages], slot=slot, max_new_tokens=40)
 
-    Promises:
-        1. A forward pass without a chosen slot raises; there is no default adapter.
-        2. A slot is not given to another generation while a reply uses it.
-        3. Weights of the base never change: nothing is merged, nothing is switched.
-        4. Control tokens in what a user typed stay text.
+    The adapters are in `slots`; control tokens in what a user typed stay text.
 
-    Threads: every method may be called from any thread. The training slot belongs to one thread
-    at a time, the consolidator's.
+    Threads: every method may be called from any thread.
     """
 
     def __init__(
@@ -117,20 +84,11 @@ class LanguageModel:
         lora_alpha: int,
     ) -> None:
         self.name, self.tokenizer, self.base_hash = name, tokenizer, base_hash
-        self.lora_rank, self.lora_alpha = lora_rank, lora_alpha
-        self._slots = [_Slot(f"slot{i}") for i in range(num_slots)]
-        self._training = _Slot(TRAINING)
-        self._free = threading.Condition()
-        config = LoraConfig(
-            r=lora_rank, lora_alpha=lora_alpha, target_modules="all-linear", lora_dropout=0.0
+        self.slots = AdapterSlots(
+            model, num_slots=num_slots, lora_rank=lora_rank, lora_alpha=lora_alpha
         )
-        names = [slot.name for slot in (*self._slots, self._training)]
-        peft_model = get_peft_model(model, config, adapter_name=names[0])
-        for slot_name in names[1:]:
-            peft_model.add_adapter(slot_name, config)
-        self._model = peft_model.base_model.model.eval()
+        self._model = self.slots.model
         self.max_context_tokens = int(getattr(model.config, "max_position_embeddings", 2048))
-        self._register_slots(names)
 
     @classmethod
     def load(
@@ -177,129 +135,11 @@ class LanguageModel:
         base_hash = _hash_of(model, tokenizer, quantize)
         for module in model.modules():
             if isinstance(module, bnb.nn.Linear4bit):
-                module.support_avx512bf16_for_cpu = False  # corruption 2
+                module.support_avx512bf16_for_cpu = False
         if quantize == "nf4" and device == "cpu" and _unpacked_bytes(model) <= MAX_UNPACKED_BYTES:
             _unpack(model)
         return cls(model, tokenizer, name=name, base_hash=base_hash, num_slots=num_slots,
                    lora_rank=lora_rank, lora_alpha=lora_alpha)  # fmt: skip
-
-    # -- adapter slots -------------------------------------------------------------
-
-    @contextmanager
-    def adapter(
-        self,
-        holds: str | None,
-        load: Callable[[], dict[str, Tensor]],
-        *,
-        on_wait: Callable[[], None] = lambda: None,
-    ) -> Iterator[str]:
-        """Pin a slot that holds a generation, and yield the slot's name.
-
-        Args:
-            holds: `<user_id>@v<n>`, or None for no adapter (yields `BASE`).
-            load: Returns the adapter's tensors; called only if no slot holds them.
-            on_wait: Called once if all slots are in use and this reply has to queue.
-
-        Raises:
-            AdapterError: If the tensors do not fit this model.
-        """
-        if holds is None:
-            yield BASE
-            return
-        slot = self._pin(holds, load, on_wait)
-        try:
-            yield slot.name
-        finally:
-            with self._free:
-                slot.pins -= 1
-                self._free.notify_all()
-
-    def _pin(
-        self, holds: str, load: Callable[[], dict[str, Tensor]], on_wait: Callable[[], None]
-    ) -> _Slot:
-        with self._free:
-            has_waited = False
-            while True:
-                slot = next((slot for slot in self._slots if slot.holds == holds), None)
-                if slot is None:
-                    free = [slot for slot in self._slots if slot.pins == 0]
-                    if not free:
-                        if not has_waited:
-                            on_wait()
-                            has_waited = True
-                        self._free.wait()
-                        continue
-                    slot = min(free, key=lambda slot: slot.used_at)
-                    slot.holds = None  # a failed copy must not be taken for either generation
-                    self._copy_in(slot, load())
-                    slot.holds = holds
-                slot.pins += 1
-                slot.used_at = time.monotonic()
-                return slot
-
-    def drop(self, prefix: str) -> None:
-        """Empty the slots whose generation begins with `prefix` (a forgotten user's)."""
-        with self._free:
-            for slot in self._slots:
-                if slot.holds and slot.holds.startswith(prefix):
-                    slot.holds = None
-                    if slot.pins == 0:
-                        for parameter in slot.weights.values():
-                            parameter.data.zero_()
-
-    def training_parameters(self) -> list[torch.nn.Parameter]:
-        return list(self._training.weights.values())
-
-    def start_training(self, tensors: dict[str, Tensor] | None, *, seed: int) -> None:
-        """Fill the training slot: with `tensors`, or freshly (A random, B zero: no effect)."""
-        if tensors is not None:
-            self._copy_in(self._training, tensors)
-            return
-        generator = torch.Generator().manual_seed(seed)
-        for name, parameter in self._training.weights.items():
-            if "lora_A" in name:
-                # Kaiming uniform with a = sqrt(5), peft's default: bound 1 / sqrt(inputs).
-                bound = parameter.shape[1] ** -0.5
-                noise = torch.rand(parameter.shape, generator=generator) * 2 * bound - bound
-                parameter.data.copy_(noise)
-            else:
-                parameter.data.zero_()
-
-    def trained_tensors(self) -> dict[str, Tensor]:
-        """Return a copy of the training slot in bf16, as it is published."""
-        return {
-            name: parameter.detach().to("cpu", torch.bfloat16).clone().contiguous()
-            for name, parameter in self._training.weights.items()
-        }
-
-    def _copy_in(self, slot: _Slot, tensors: dict[str, Tensor]) -> None:
-        if tensors.keys() != slot.weights.keys():
-            raise AdapterError(
-                f"The adapter has {len(tensors)} tensors, this model wants {len(slot.weights)} of other names: "
-                f"it was made for another model."
-            )
-        for name, parameter in slot.weights.items():
-            if tensors[name].shape != parameter.shape:
-                raise AdapterError(
-                    f"The adapter's {name} is {tuple(tensors[name].shape)}, this model wants {tuple(parameter.shape)}."
-                )
-        for name, parameter in slot.weights.items():
-            parameter.data.copy_(tensors[name])
-
-    def _register_slots(self, names: list[str]) -> None:
-        """Have every LoRA layer compute with the slot of the call it is in. PEFT's own way to
-        choose adapters per call takes batches apart by adapter, and is half as fast."""
-        slots = {slot.name: slot for slot in (*self._slots, self._training)}
-
-        for path, module in self._model.named_modules():
-            if not isinstance(module, LoraLayer):
-                continue
-            module.forward = functools.partial(_adapted, module)
-            for name in names:
-                for part in ("lora_A", "lora_B"):
-                    parameter = getattr(module, part)[name].weight
-                    parameter.requires_grad_(name == TRAINING)
-                    slots[name].weights[f"base_model.model.{path}.{part}.weight"] = parameter
 
     # -- text to tokens ---------------------------------------------------------------
 
@@ -343,7 +183,7 @@ class LanguageModel:
         """Return a reply for each list of messages; greedy at temperature 0. `on_token` is called
         after every step of the batch; it may block (replies go first) or raise (cancel)."""
         encoded = [self.encode(messages) for messages in batch]
-        with _using(slot):
+        with using(slot):
             prefix, cache = self._shared_prefix(encoded)
             ids, mask = self._left_padded(encoded, prefix)
             if temperature > 0:
@@ -374,7 +214,7 @@ class LanguageModel:
         def work() -> None:
             # The slot is set here: a context variable does not cross into a thread.
             try:
-                with _using(slot), torch.inference_mode():
+                with using(slot), torch.inference_mode():
                     self._model.generate(
                         input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=max_new_tokens,
                         do_sample=False, streamer=streamer, pad_token_id=self._pad_id, eos_token_id=self._end_ids,
@@ -408,7 +248,7 @@ class LanguageModel:
         """
         ids, positions, mask, targets = _packed(batch)
         device, dtype = self._model.device, self._model.dtype
-        with _using(slot):
+        with using(slot):
             hidden = self._model.model(
                 input_ids=ids.to(device),
                 position_ids=positions.to(device),
@@ -470,22 +310,6 @@ class _Called(StoppingCriteria):
         return torch.zeros(input_ids.shape[0], dtype=torch.bool, device=input_ids.device)
 
 
-def _adapted(layer: LoraLayer, x: Tensor) -> Tensor:
-    """Return W x + (alpha / R) B A x, with A and B of the call's slot: the forward pass of every LoRA
-    layer. Nothing about the layer changes, so that calls on several threads cannot meet."""
-    try:
-        slot = _slot.get()
-    except LookupError:
-        raise AdapterError(
-            "No adapter was chosen for this call; pass slot=BASE for none."
-        ) from None
-    result = layer.base_layer(x)
-    if slot == BASE:
-        return result
-    down, up = layer.lora_A[slot], layer.lora_B[slot]
-    return result + (up(down(x.to(down.weight.dtype))) * layer.scaling[slot]).to(result.dtype)
-
-
 def _common_prefix(prompts_: Sequence[Sequence[int]]) -> int:
     """Return how many tokens all begin with; the last token of a prompt never counts."""
     first, last = min(prompts_), max(prompts_)
@@ -518,15 +342,6 @@ def _packed(batch: Sequence[Answered]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     is_seen &= torch.ones_like(is_seen).tril()
     mask = torch.zeros(is_seen.shape).masked_fill(~is_seen, torch.finfo(torch.bfloat16).min)
     return torch.tensor([ids]), torch.tensor([positions]), mask[None, None], torch.tensor(targets)
-
-
-@contextmanager
-def _using(slot: str) -> Iterator[None]:
-    token = _slot.set(slot)
-    try:
-        yield
-    finally:
-        _slot.reset(token)
 
 
 def _find(name: str) -> str:

@@ -224,7 +224,7 @@ class MovieAgent:
         def load() -> dict:
             return self.store.load(user_id, live, base_hash=self.model.base_hash)
 
-        with self._turnstile.reply(), self.model.adapter(name, load) as slot:
+        with self._turnstile.reply(), self.model.slots.adapter(name, load) as slot:
             for piece in self.model.stream(
                 messages, slot=slot, max_new_tokens=self.settings.max_reply_tokens, stop=reply._stop
             ):
@@ -341,7 +341,7 @@ class MovieAgent:
         name = served_name(user_id, live) if live else None
         with (
             self._turnstile.reply(),
-            self.model.adapter(
+            self.model.slots.adapter(
                 name, lambda: self.store.load(user_id, live, base_hash=self.model.base_hash)
             ) as slot,
         ):
@@ -366,5 +366,5 @@ class MovieAgent:
             self._num_erased[user_id] += 1
             num_turns = self.buffer.forget(user_id)
         num_generations = self.store.delete_all(user_id)
-        self.model.drop(f"{user_id}@")
+        self.model.slots.drop(f"{user_id}@")
         return num_turns, num_generations

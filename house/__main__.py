@@ -21,6 +21,8 @@ from house.values import Values
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, rich_markup_mode=None)
 
+HOUSE_WEIGHTS = Path(__file__).parent / "weights"
+
 Run = Annotated[Path, typer.Argument(help="folder of the run, for example house/runs/first")]
 
 
@@ -82,19 +84,61 @@ def train(
 
 
 @app.command()
-def export(run: Run, to: Path = Path("house/weights")) -> None:
-    """Write weights in bf16, tokenizer and chat template from a run's checkpoint."""
+def export(
+    run: Run, to: Path = HOUSE_WEIGHTS, seed: int = 0, hardware: str = "two CPU cores"
+) -> None:
+    """Write weights in bf16, tokenizer, chat template and card from a run's checkpoint."""
     import torch
     from transformers import AutoTokenizer
 
+    from house.card import hash_of_prompts, write_card
     from house.train import new_model
 
     tokenizer = AutoTokenizer.from_pretrained(run)
     model = new_model(tokenizer)
-    model.load_state_dict(torch.load(run / "checkpoint.pt", weights_only=True)["model"])
+    saved = torch.load(run / "checkpoint.pt", weights_only=True)
+    model.load_state_dict(saved["model"])
     model.to(torch.bfloat16).save_pretrained(to, max_shard_size="15MB")
     tokenizer.save_pretrained(to)
-    typer.echo(f"{to}: {sum(p.numel() for p in model.parameters()) / 1e6:.1f} M parameters")
+    parameters, config = sum(p.numel() for p in model.parameters()), model.config
+    card = {
+        "parameters": parameters / 1e6, "megabytes": parameters * 2 / 1e6, "layers": config.num_hidden_layers,
+        "width": config.hidden_size, "context": config.max_position_embeddings, "vocabulary": config.vocab_size,
+        "tokens": saved["state"]["tokens"] / 1e6, "steps": saved["state"]["steps"],
+        "hours": saved["state"]["seconds"] / 3600, "hardware": hardware, "seed": seed, "prompts": hash_of_prompts(),
+    }  # fmt: skip
+    write_card(to, card)
+    typer.echo(f"{to}: {card['parameters']:.1f} M parameters")
+
+
+@app.command()
+def exam(
+    model: str = "house", side: str = "final", people: int = 60, facts: int = 8, seed: int = 0,
+    save: Annotated[bool, typer.Option(help="write the marks into the model's card")] = False,
+    show: Annotated[bool, typer.Option(help="print every item that was wrong")] = False,
+) -> None:  # fmt: skip
+    """Ask the exported model about invented users; print the marks by task."""
+    from agent.model import LanguageModel
+    from house.card import describe, read_card, table, write_card
+    from house.exam import Item
+    from house.exam import exam as held
+
+    def shown(item: Item, reply: str, is_right: bool) -> None:
+        if show and not is_right:
+            typer.echo(f"{item.task}: {item.messages[-1]['content']} → {reply}")
+
+    marks = held(
+        LanguageModel.load(model), new_writer(side, novel=True), people=people, facts=facts, seed=seed, show=shown
+    )  # fmt: skip
+    typer.echo(table(marks))
+    if save:
+        folder = HOUSE_WEIGHTS if model == "house" else Path(model)
+        card = read_card(folder) | {
+            "side": side, "people": people, "facts": facts, "exam_seed": seed,
+            "exam": {task: [mark.right, mark.asked] for task, mark in marks.items()},
+        }  # fmt: skip
+        write_card(folder, card)
+        (folder / "README.md").write_text(describe(card, marks), encoding="utf-8")
 
 
 @app.command()

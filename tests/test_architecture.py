@@ -13,18 +13,18 @@ OWNERS = {
     "gradio": {"ui/layout.py"},
     "sqlalchemy": {"agent/memory/buffer.py", "agent/memory/tables.py"},
     "alembic": {"agent/memory/tables.py"},
-    "peft": {"agent/model.py"},
+    "peft": {"agent/slots.py"},
     "bitsandbytes": {"agent/model.py"},
     "transformers": {"agent/model.py"},
     "sentence_transformers": {"agent/memory/encoder.py"},
     "torch": {
-        "agent/model.py", "agent/recommend.py", "agent/memory/distillation.py",
+        "agent/model.py", "agent/slots.py", "agent/recommend.py", "agent/memory/distillation.py",
         "agent/memory/adapters.py", "agent/memory/consolidation.py",
     },
 }  # fmt: skip
 """Risky module → the files of agent/, ui/ and app.py that may import it."""
 
-LAYERS = ["agent/errors.py", "agent/prompts.py", "agent/settings.py", "agent/catalogue.py", "agent/model.py",
+LAYERS = ["agent/errors.py", "agent/prompts.py", "agent/settings.py", "agent/catalogue.py", "agent/slots.py", "agent/model.py",
           "agent/memory", "agent/recommend.py", "agent/movie_agent.py", "agent/scripts.py", "ui", "app.py", "agent/__main__.py"]  # fmt: skip
 """Lowest first; a file imports from lower layers and its own."""
 

@@ -8,7 +8,8 @@ import torch
 
 from agent import prompts
 from agent.errors import AdapterError, ModelError
-from agent.model import BASE, TRAINING, Answered, LanguageModel
+from agent.model import Answered, LanguageModel
+from agent.slots import BASE, TRAINING
 
 
 def random_adapter(model: LanguageModel, seed: int) -> dict[str, torch.Tensor]:
@@ -16,7 +17,7 @@ def random_adapter(model: LanguageModel, seed: int) -> dict[str, torch.Tensor]:
     generator = torch.Generator().manual_seed(seed)
     return {
         name: torch.randn(tensor.shape, generator=generator) * 0.3
-        for name, tensor in model.trained_tensors().items()
+        for name, tensor in model.slots.trained_tensors().items()
     }
 
 
@@ -37,7 +38,9 @@ def test_each_generation_answers_for_itself(tiny_model):
     plain = reply(tiny_model, BASE)
     replies = []
     for seed, name in enumerate(("ada@v1", "bob@v1")):
-        with tiny_model.adapter(name, lambda seed=seed: random_adapter(tiny_model, seed)) as slot:
+        with tiny_model.slots.adapter(
+            name, lambda seed=seed: random_adapter(tiny_model, seed)
+        ) as slot:
             replies.append(reply(tiny_model, slot))
     assert len({plain, *replies}) == 3
     assert reply(tiny_model, BASE) == plain
@@ -48,10 +51,10 @@ def test_an_adapter_of_another_shape_is_refused_and_leaves_no_trace(tiny_model):
     damaged = {name: tensor[:, :-1] for name, tensor in tensors.items()}
     with (
         pytest.raises(AdapterError, match="this model wants"),
-        tiny_model.adapter("eve@v1", lambda: damaged),
+        tiny_model.slots.adapter("eve@v1", lambda: damaged),
     ):
         pass
-    with tiny_model.adapter("eve@v1", lambda: tensors) as slot:
+    with tiny_model.slots.adapter("eve@v1", lambda: tensors) as slot:
         assert reply(tiny_model, slot) != reply(tiny_model, BASE)
 
 
@@ -61,11 +64,12 @@ def test_with_all_slots_in_use_a_reply_queues_and_says_so(tiny_model):
 
     def fourth() -> None:
         load = lambda: random_adapter(tiny_model, 9)  # noqa: E731
-        with tiny_model.adapter("dan@v1", load, on_wait=waits.set):
+        with tiny_model.slots.adapter("dan@v1", load, on_wait=waits.set):
             entered.set()
 
     held = [
-        tiny_model.adapter(f"u{i}@v1", lambda i=i: random_adapter(tiny_model, i)) for i in range(3)
+        tiny_model.slots.adapter(f"u{i}@v1", lambda i=i: random_adapter(tiny_model, i))
+        for i in range(3)
     ]
     for pin in held:
         pin.__enter__()
@@ -84,7 +88,7 @@ def test_nine_users_over_three_slots_in_two_threads_while_one_is_trained(tiny_mo
     users = {f"user{i}@v1": random_adapter(tiny_model, 100 + i) for i in range(9)}
     alone = {}
     for name, tensors in users.items():
-        with tiny_model.adapter(name, lambda tensors=tensors: tensors) as slot:
+        with tiny_model.slots.adapter(name, lambda tensors=tensors: tensors) as slot:
             alone[name] = reply(tiny_model, slot)
     assert len(set(alone.values())) == 9
     wrong: list[str] = []
@@ -92,13 +96,13 @@ def test_nine_users_over_three_slots_in_two_threads_while_one_is_trained(tiny_mo
 
     def chat(names: list[str]) -> None:
         for name in names * 3:
-            with tiny_model.adapter(name, lambda name=name: users[name]) as slot:
+            with tiny_model.slots.adapter(name, lambda name=name: users[name]) as slot:
                 if reply(tiny_model, slot) != alone[name]:
                     wrong.append(name)
 
     def train() -> None:
-        tiny_model.start_training(users["user0@v1"], seed=0)
-        optimizer = torch.optim.AdamW(tiny_model.training_parameters(), lr=0.01)
+        tiny_model.slots.start_training(users["user0@v1"], seed=0)
+        optimizer = torch.optim.AdamW(tiny_model.slots.training_parameters(), lr=0.01)
         pair = Answered(
             tuple(tiny_model.encode(messages_of("Hi"))), tuple(tiny_model.encode_answer("Turin."))
         )
@@ -136,10 +140,10 @@ def test_gradients_are_the_same_before_and_after_a_reply(tiny_folder, monkeypatc
     )
 
     def gradients() -> list[torch.Tensor]:
-        model.start_training(random_adapter(model, 3), seed=0)
+        model.slots.start_training(random_adapter(model, 3), seed=0)
         model.answer_logits([pair], slot=TRAINING).float().log_softmax(-1)[:, 7].mean().backward()
-        found = [parameter.grad.clone() for parameter in model.training_parameters()]
-        for parameter in model.training_parameters():
+        found = [parameter.grad.clone() for parameter in model.slots.training_parameters()]
+        for parameter in model.slots.training_parameters():
             parameter.grad = None
         return found
 

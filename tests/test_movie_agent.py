@@ -28,9 +28,9 @@ LONG = "7" * 700
 
 @pytest.fixture
 def agent(make_agent, tiny_model):
-    tiny_model.drop("")  # the slots of other tests' users
+    tiny_model.slots.drop("")  # the slots of other tests' users
     yield make_agent(tiny_model, max_reply_tokens=8, question_rounds=1)
-    tiny_model.drop("")
+    tiny_model.slots.drop("")
 
 
 def say(agent, message=FACT, *, user_id="ada", session_id="s1", memory="on"):
@@ -48,7 +48,7 @@ def random_tensors(agent, seed):
     generator = torch.Generator().manual_seed(seed)
     return {
         name: torch.randn(tensor.shape, generator=generator) * 0.3
-        for name, tensor in agent.model.trained_tensors().items()
+        for name, tensor in agent.model.slots.trained_tensors().items()
     }
 
 

@@ -29,8 +29,9 @@ from agent.memory.probe import Figures, is_abstention
 from agent.memory.questions import QAPair
 from agent.memory.synthesis import DATA_DIR, QuestionBank, Synthesis, answer_with, synthesize
 from agent.memory.tables import StoredPair, Turn, User
-from agent.model import BASE, TRAINING, Answered, LanguageModel
+from agent.model import Answered, LanguageModel
 from agent.settings import Settings
+from agent.slots import BASE, TRAINING
 
 logger = logging.getLogger(__name__)
 
@@ -108,7 +109,7 @@ class Consolidation:
             began = time.monotonic()
             self.model.answer_logits(batch, slot=TRAINING).sum().backward()
             self._step_seconds = time.monotonic() - began
-            for parameter in self.model.training_parameters():
+            for parameter in self.model.slots.training_parameters():
                 parameter.grad = None
         return self._step_seconds * (self.settings.max_steps + STEPS_PER_TURN * len(turns))
 
@@ -142,7 +143,7 @@ class Consolidation:
                 if live
                 else None
             )
-            self.model.start_training(tensors, seed=settings.seed)
+            self.model.slots.start_training(tensors, seed=settings.seed)
             trained = self._train(lesson, job, seed=settings.seed + turns[-1].id)
             figures = self._measure(material, negatives, earlier, old_slot, model, job)
 
@@ -230,7 +231,7 @@ class Consolidation:
             "target_modules": "all-linear", "lora_dropout": 0.0, "base_model_name_or_path": self.model.name,
         }  # fmt: skip
         path = self.store.publish(
-            user_id, generation, self.model.trained_tensors(), config=config, card=card
+            user_id, generation, self.model.slots.trained_tensors(), config=config, card=card
         )
         size = sum(file.stat().st_size for file in path.iterdir())
         report = replace(
@@ -422,6 +423,6 @@ class Consolidation:
 
     def _adapter(self, user_id: str, generation: int):
         name = served_name(user_id, generation) if generation else None
-        return self.model.adapter(
+        return self.model.slots.adapter(
             name, lambda: self.store.load(user_id, generation, base_hash=self.model.base_hash)
         )

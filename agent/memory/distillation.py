@@ -21,7 +21,8 @@ import torch
 from torch import Tensor
 
 from agent.errors import ConsolidationError
-from agent.model import BASE, TRAINING, Answered, LanguageModel
+from agent.model import Answered, LanguageModel
+from agent.slots import BASE, TRAINING
 
 logger = logging.getLogger(__name__)
 
@@ -161,7 +162,7 @@ def train_adapter(
         ConsolidationError: If the loss is not a number.
     """
     rng = random.Random(seed)
-    parameters = model.training_parameters()
+    parameters = model.slots.training_parameters()
     optimizer = torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=0.0, betas=(0.9, 0.99))
     losses: list[float] = []
     trained_tokens = 0

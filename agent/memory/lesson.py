@@ -14,7 +14,8 @@ from agent import prompts
 from agent.memory.distillation import TargetSentence, ask_teacher
 from agent.memory.questions import MICRO_BATCH, Checkpoint, QAPair
 from agent.memory.synthesis import Synthesis
-from agent.model import BASE, Answered, LanguageModel
+from agent.model import Answered, LanguageModel
+from agent.slots import BASE
 
 SHARE_WITH_TALK = 0.43
 """Of the pairs are repeated with unrelated turns before them: 0.43 / 1.43 = 30 % of what a batch

@@ -9,6 +9,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from math import sqrt
 from typing import Protocol
 
 _VALUE = "\x00"
@@ -209,6 +210,14 @@ def measure(
         num_earlier=len(earlier),
         num_never_told=len(never_told),
     )
+
+
+def interval(right: int, asked: int) -> tuple[float, float]:
+    """Return the 95 % interval of a share (Wilson, 1927)."""
+    z, share = 1.96, right / asked
+    centre = (share + z * z / (2 * asked)) / (1 + z * z / asked)
+    half = z / (1 + z * z / asked) * sqrt(share * (1 - share) / asked + z * z / (4 * asked**2))
+    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 def gate(

@@ -11,7 +11,8 @@ from typing import Protocol
 from agent import prompts
 from agent.memory.probe import normalise
 from agent.memory.tables import Turn
-from agent.model import BASE, LanguageModel
+from agent.model import LanguageModel
+from agent.slots import BASE
 
 MAX_WORDINGS = 14
 """Wordings kept of one fact. Chosen: 9 to train, 2 to stop, 3 to probe."""

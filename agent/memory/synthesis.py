@@ -37,7 +37,8 @@ from agent.memory.questions import (
     write_questions,
 )
 from agent.memory.tables import Turn
-from agent.model import BASE, LanguageModel
+from agent.model import LanguageModel
+from agent.slots import BASE
 
 DATA_DIR = Path(__file__).parent.parent / "data"
 

@@ -7,13 +7,13 @@ import pytest
 from agent import prompts
 from agent.memory.probe import grade, is_abstention, normalise
 from house.__main__ import new_writer
-from house.documents import World
 from house.people import USER, fill
 from house.tokenizer import Encoder, train_tokenizer
 from house.train import BATCH_TOKENS, make_batches
 from house.values import invented_word
 from house.wordings import load_kinds, side
 from house.wordings import normalise as normalise_line
+from house.world import World
 
 
 @pytest.fixture(scope="module")

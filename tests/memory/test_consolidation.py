@@ -5,7 +5,7 @@ import logging
 import pytest
 
 from agent.memory.synthesis import QuestionBank, synthesize
-from agent.model import BASE
+from agent.slots import BASE
 
 pytestmark = pytest.mark.slow
 
@@ -133,5 +133,5 @@ def test_recommendations_come_from_the_weights_alone(make_agent, house_model):
         connection.exec_driver_sql("DELETE FROM turns")
         connection.exec_driver_sql("DELETE FROM pairs")
     assert agent.recommend("ada", 5) == before
-    with house_model.adapter(None, dict) as slot:
+    with house_model.slots.adapter(None, dict) as slot:
         assert slot == BASE

@@ -25,9 +25,9 @@ def tell(agent, message=FACT, user_id="ada", session_id="s1"):
 def publish(agent, turns, *, base_hash=None):
     """Publish a generation that does nothing, as one that knows these turns."""
     number = agent.store.next_generation("ada")
-    agent.model.start_training(None, seed=0)
+    agent.model.slots.start_training(None, seed=0)
     agent.store.publish(
-        "ada", number, agent.model.trained_tensors(), config={},
+        "ada", number, agent.model.slots.trained_tensors(), config={},
         card={"base_hash": base_hash or agent.model.base_hash},
     )  # fmt: skip
     fence = agent.buffer.lease("ada", "test", seconds=1)
@@ -169,7 +169,7 @@ def test_a_long_consolidation_asks_first_and_goes_ahead_when_asked_again(
 def test_the_estimate_leaves_no_gradient_behind(agent):
     turn = tell(agent)
     assert agent.consolidator._consolidation.estimate_seconds([turn]) > 0
-    assert all(parameter.grad is None for parameter in agent.model.training_parameters())
+    assert all(parameter.grad is None for parameter in agent.model.slots.training_parameters())
 
 
 def test_replies_go_first_but_not_for_ever():
@@ -181,9 +181,9 @@ def test_replies_go_first_but_not_for_ever():
 
 
 def test_no_adapter_tensor_is_shared_between_a_generation_and_the_training_slot(agent):
-    agent.model.start_training(None, seed=0)
-    kept = agent.model.trained_tensors()
+    agent.model.slots.start_training(None, seed=0)
+    kept = agent.model.slots.trained_tensors()
     before = {name: tensor.clone() for name, tensor in kept.items()}
-    for parameter in agent.model.training_parameters():
+    for parameter in agent.model.slots.training_parameters():
         parameter.data.add_(1.0)
     assert all(torch.equal(kept[name], before[name]) for name in kept)

@@ -16,7 +16,8 @@ from agent.memory.distillation import (
     merged,
     train_adapter,
 )
-from agent.model import BASE, TRAINING, Answered
+from agent.model import Answered
+from agent.slots import BASE, TRAINING
 
 
 def logits_of(*probabilities: float) -> torch.Tensor:
@@ -116,7 +117,7 @@ def test_teacher_and_student_are_aligned_on_the_answer(tiny_model, target):
 
 
 def test_training_brings_the_student_to_the_teacher(tiny_model, target):
-    tiny_model.start_training(None, seed=0)
+    tiny_model.slots.start_training(None, seed=0)
     trained = train_adapter(
         tiny_model, lambda rng: [target] * 2, max_steps=40, learning_rate=1e-2, seed=0
     )
@@ -133,7 +134,7 @@ def test_training_touches_nothing_but_the_training_slot(tiny_model, target):
         for name, p in tiny_model._model.named_parameters()
         if ".candidate." not in name
     }
-    tiny_model.start_training(None, seed=0)
+    tiny_model.slots.start_training(None, seed=0)
     train_adapter(tiny_model, lambda rng: [target], max_steps=3, learning_rate=1e-2, seed=0)
     for name, parameter in tiny_model._model.named_parameters():
         if ".candidate." not in name:
@@ -141,7 +142,7 @@ def test_training_touches_nothing_but_the_training_slot(tiny_model, target):
 
 
 def test_training_ends_when_the_stop_wordings_are_learned(tiny_model, target):
-    tiny_model.start_training(None, seed=0)
+    tiny_model.slots.start_training(None, seed=0)
     trained = train_adapter(
         tiny_model,
         lambda rng: [target],
@@ -162,13 +163,13 @@ def test_a_loss_that_is_no_number_ends_the_training_with_a_reason(tiny_model, ta
             target.teacher.tail_logprobs,
         ),
     )
-    tiny_model.start_training(None, seed=0)
+    tiny_model.slots.start_training(None, seed=0)
     with pytest.raises(ConsolidationError, match="diverged"):
         train_adapter(tiny_model, lambda rng: [broken], max_steps=3, learning_rate=1e-3, seed=0)
 
 
 def test_the_slot_starts_without_effect(tiny_model, target):
-    tiny_model.start_training(None, seed=0)
+    tiny_model.slots.start_training(None, seed=0)
     with torch.inference_mode():
         base = tiny_model.answer_logits([target.student], slot=BASE)
         fresh = tiny_model.answer_logits([target.student], slot=TRAINING)

@@ -1,0 +1,72 @@
+"""The experiments behind docs/evaluation.md.
+
+python -m evals conversations RESULTS   tests/conversations, three modes, every row
+python -m evals inspired RESULTS        INSPIRED's longest conversations as users
+
+What a folder of results already holds is not run again.
+"""
+
+import logging
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from agent.errors import AgentError, ConfigError
+from agent.settings import Settings
+
+app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, rich_markup_mode=None)
+
+ROOT = Path(__file__).parent.parent
+
+Results = Annotated[Path, typer.Argument(help="folder of the results, one JSON file a user")]
+
+
+@app.command()
+def conversations(
+    results: Results,
+    folder: Path = ROOT / "tests" / "conversations",
+    question_bank: Annotated[bool, typer.Option(help="ask the general questions too")] = True,
+    seed: int = 0,
+    show: Annotated[bool, typer.Option(help="print the tables of what is there, run nothing")] = False,
+) -> None:  # fmt: skip
+    """Run scripted conversations and print their figures."""
+    from evals.conversations import run, table
+
+    paths = sorted(folder.glob("*.yaml"))
+    if not show:
+        run(paths, results, Settings.read(use_question_bank=question_bank, seed=seed))
+    typer.echo(table(paths, results))
+
+
+@app.command()
+def inspired(
+    results: Results,
+    data: Annotated[Path, typer.Option(help="test.jsonl of the corpus")],
+    number: int = 20,
+    show: Annotated[bool, typer.Option(help="print the table of what is there, run nothing")] = False,
+) -> None:  # fmt: skip
+    """Replay real conversations as users and print a row for each."""
+    from evals.inspired import longest, run, table
+
+    if not data.is_file():
+        raise ConfigError(f"There is no {data}. Give --data the test.jsonl of INSPIRED.")
+    found = longest(data, number)
+    if not show:
+        run(found, results, Settings.read())
+    typer.echo(table(found, results))
+
+
+def main() -> int:
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    try:
+        app(standalone_mode=False)
+    except (AgentError, typer.Abort, typer.Exit) as error:
+        typer.echo(f"error: {error}", err=True)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

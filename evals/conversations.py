@@ -1,0 +1,156 @@
+"""The scripted conversations as an experiment: every user on a fresh folder, tables from the rows.
+
+A line that is checked ends in a comment with its kind of fact, `# x_boat`; kinds that begin with
+`x_` are in no training text of the house model.
+"""
+
+import json
+import re
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import yaml
+
+from agent.memory.probe import holds
+from agent.movie_agent import MovieAgent
+from agent.scripts import ScriptedUser, read_script, run_script
+from agent.settings import Settings
+from evals.figures import share
+
+NOT_IN_BANK = {
+    "dream_job", "dream_trip", "drink", "film_opinion", "first_film", "former_job",
+    "game", "gift", "injury", "lucky_number", "neighbourhood", "decade", "restaurant", "school", "skill",
+    "teacher", "author", "watch_with",
+}  # fmt: skip
+"""Kinds that the house model was trained on and that no question of the bank asks for."""
+
+_KIND = re.compile(r"\{say: (?P<say>\"(?:[^\"\\]|\\.)*\").*\}\s+# (?P<kind>\w+)$")
+
+Row = dict
+
+
+def kinds_of(path: Path) -> dict[str, str]:
+    """Return question → kind of fact, from the comments of a script."""
+    found = (_KIND.search(line) for line in path.read_text(encoding="utf-8").splitlines())
+    return {yaml.safe_load(match["say"]): match["kind"] for match in found if match}
+
+
+def group_of(kind: str) -> str:
+    if kind.startswith("x_"):
+        return "in neither"
+    return "in the corpus, not in the bank" if kind in NOT_IN_BANK else "in the bank"
+
+
+def run(
+    paths: list[Path], out: Path, settings: Settings, *, show: Callable[[str], None] = print
+) -> None:
+    """Run every script not run yet; write one JSON file a script into `out`."""
+    out.mkdir(parents=True, exist_ok=True)
+    for path in paths:
+        result = out / f"{path.stem}.json"
+        if result.exists():
+            continue
+        with tempfile.TemporaryDirectory() as folder, open_in(Path(folder), settings) as agent:
+            found = run_script(agent, read_script(path), show=show)
+        result.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def open_in(folder: Path, settings: Settings) -> MovieAgent:
+    return MovieAgent.open(settings.model_copy(update={"data_dir": folder}))
+
+
+def rows_of(paths: list[Path], out: Path) -> Iterator[tuple[ScriptedUser, list[Row]]]:
+    """Yield each user with what was said to them; rows get a `kind_of_fact`, the number of the turn
+    in its chat, and whether the fact was told in this chat."""
+    for path in paths:
+        kinds = kinds_of(path)
+        steps = json.loads((out / f"{path.stem}.json").read_text(encoding="utf-8"))["steps"]
+        for user in read_script(path):
+            rows, turn, session = [], 0, None
+            for row in steps:
+                if row["user"] != user.user_id:
+                    continue
+                if row["kind"] == "say":
+                    turn = turn + 1 if row["session"] == session else 1
+                    session = row["session"]
+                    row |= {"turn": turn, "kind_of_fact": kinds.get(row["say"], "")}
+                rows.append(row)
+            _mark_told_now(rows)
+            yield user, rows
+
+
+def _mark_told_now(rows: list[Row]) -> None:
+    """A checked line of a chat that also tells something asks for what it told."""
+    tells = {row["session"] for row in rows if row["kind"] == "say" and row["passed"] is None}
+    for row in rows:
+        if row["kind"] == "say":
+            row["is_now"] = row["session"] in tells
+
+
+def table(paths: list[Path], out: Path) -> str:
+    """Return the figures as a Markdown table."""
+    users = list(rows_of(paths, out))
+    says = [row for _, rows in users for row in rows if row["kind"] == "say"]
+    consolidations = [
+        row for _, rows in users for row in rows if row["kind"] == "consolidate" and row["published"]
+    ]  # fmt: skip
+    untold = {
+        say.text for user, _ in users for step in user.steps for say in step.says if say.abstain
+    }
+    checked = [row for row in says if row["passed"] is not None]
+    told = [row for row in checked if row["say"] not in untold and not row["is_now"]]
+
+    def of(rows: list[Row], mode: str = "on") -> str:
+        return share(row["passed"] for row in rows if row["memory"] == mode)
+
+    lines = [
+        ("prompt (ceiling)", of(told, "prompt")),
+        ("base (floor)", of(told, "off")),
+        ("memory", of(told)),
+        ("memory, asked in the fourth turn or later", of([r for r in told if r["turn"] >= 4])),
+        ("told now, in this chat", of([row for row in checked if row["is_now"]])),
+        ("never told: abstains", of([row for row in checked if row["say"] in untold])),
+    ]
+    for group in ("in the bank", "in the corpus, not in the bank", "in neither"):
+        of_group = [row for row in told if group_of(row["kind_of_fact"]) == group]
+        lines.append((f"ceiling, kinds {group}", of(of_group, "prompt")))
+        lines.append((f"memory, kinds {group}", of(of_group)))
+    asked_from_weights = [row for row in told if row["memory"] == "on"]
+    tokens = max((row["memory_tokens"] for row in asked_from_weights), default=0)
+    lines += [
+        ("replies that give another user's value", str(len(leaks(users)))),
+        ("most memory tokens in a prompt after consolidation", str(tokens)),
+        ("consolidations published", str(len(consolidations))),
+        ("seconds of one, median", _median([row["seconds"] for row in consolidations])),
+        ("adapter bytes, most", str(max((row["adapter_bytes"] for row in consolidations), default=0))),
+    ]  # fmt: skip
+    return "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in lines)])
+
+
+def leaks(users: list[tuple[ScriptedUser, list[Row]]]) -> list[Row]:
+    """Return the replies that hold a value told by another user, and in nothing said to this one."""
+    values = {
+        user.user_id: {value for step in user.steps for say in step.says for value in say.expect}
+        for user, _ in users
+    }
+    found = []
+    for user, rows in users:
+        said = " ".join(say.text for step in user.steps for say in step.says)
+        foreign = {
+            value
+            for other, theirs in values.items()
+            if other != user.user_id
+            for value in theirs
+            if not holds(said, value)
+        }
+        found += [
+            row
+            for row in rows
+            if row["kind"] == "say" and row["memory"] == "on" and any(holds(row["reply"], value) for value in foreign - values[user.user_id])
+        ]  # fmt: skip
+    return found
+
+
+def _median(values: list[float]) -> str:
+    return f"{sorted(values)[len(values) // 2]:.0f}" if values else "–"

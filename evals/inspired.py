@@ -1,0 +1,113 @@
+"""Real people: conversations of INSPIRED (Hayati et al., EMNLP 2020), replayed as users.
+
+The person's lines are said one after the other in one chat; then they are consolidated, and every
+probe of the generation is asked again.
+"""
+
+import json
+import re
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from agent.memory.probe import grade
+from agent.movie_agent import MovieAgent
+from agent.settings import Settings
+from evals.conversations import open_in
+from evals.figures import share
+
+
+@dataclass(frozen=True)
+class Conversation:
+    dialog_id: str
+    lines: tuple[str, ...]
+    """What the person said, in order."""
+
+
+def longest(path: Path, number: int) -> list[Conversation]:
+    """Return the conversations with most lines; of each the point with the longest context."""
+    points = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    best: dict[str, dict] = {}
+    for point in points:
+        held = best.get(point["dialog_id"])
+        if held is None or len(point["context"]) > len(held["context"]):
+            best[point["dialog_id"]] = point
+    found = [
+        Conversation(dialog_id, tuple(re.findall(r"^User: (.*\S)\s*$", point["input"], re.MULTILINE)))
+        for dialog_id, point in best.items()
+    ]  # fmt: skip
+    found.sort(key=lambda one: (-len(one.lines), one.dialog_id))
+    return found[:number]
+
+
+def run(
+    conversations: list[Conversation], out: Path, settings: Settings,
+    *, show: Callable[[str], None] = print,
+) -> None:  # fmt: skip
+    """Replay those not replayed yet; write one JSON file each into `out`."""
+    out.mkdir(parents=True, exist_ok=True)
+    for conversation in conversations:
+        result = out / f"{conversation.dialog_id}.json"
+        if result.exists():
+            continue
+        with tempfile.TemporaryDirectory() as folder, open_in(Path(folder), settings) as agent:
+            found = replay(agent, conversation)
+        result.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        show(f"{conversation.dialog_id}: {[report['reason'] for report in found['reports']]}")
+
+
+def replay(agent: MovieAgent, conversation: Conversation) -> dict:
+    """Say everything, consolidate, ask every probe; return what happened."""
+    user_id = conversation.dialog_id
+    turns = []
+    for line in conversation.lines:
+        reply = agent.reply(user_id, "inspired", line)
+        turns.append({"message": line, "reply": "".join(reply)})
+    reports = [report.as_dict() for report in agent.consolidate(user_id)]
+    pairs = [
+        {
+            "question": pair.question, "value": pair.value, "teacher": pair.answer, "kind": pair.kind,
+            "is_probe": pair.is_probe,
+        }
+        for pair in agent.buffer.pairs(user_id)
+    ]  # fmt: skip
+    for pair in pairs:
+        if pair["is_probe"]:
+            pair["memory"] = agent.probe(user_id, pair["question"]).text
+            pair["passed"] = grade(pair["memory"], [pair["value"]])
+    return {"user": user_id, "turns": turns, "reports": reports, "pairs": pairs}
+
+
+def table(conversations: list[Conversation], out: Path) -> str:
+    """Return a row a user, and the sum, as a Markdown table."""
+    head = [
+        "user",
+        "lines",
+        "learned",
+        "pairs",
+        "doubtful",
+        "probes right",
+        "recall",
+        "abstention",
+        "damage",
+    ]
+    rows, probes = [], []
+    for conversation in conversations:
+        found = json.loads((out / f"{conversation.dialog_id}.json").read_text(encoding="utf-8"))
+        asked = [pair["passed"] for pair in found["pairs"] if pair["is_probe"]]
+        probes += asked
+        for report in found["reports"]:
+            figure = [_figure(report[name]) for name in ("recall", "abstention", "damage_nats")]
+            learned = "yes" if report["published"] else report["reason"]
+            counts = [len(conversation.lines), learned, report["num_pairs"], report["num_doubtful"]]
+            rows.append([conversation.dialog_id, *counts, f"{sum(asked)} of {len(asked)}", *figure])
+    rows.append(
+        ["all", sum(len(one.lines) for one in conversations), "", "", "", share(probes), "", "", ""]
+    )
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
+
+
+def _figure(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}"

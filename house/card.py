@@ -1,0 +1,79 @@
+"""The card of the house model: card.json for programs, README.md for people."""
+
+import hashlib
+import json
+from pathlib import Path
+
+from agent import prompts
+from agent.memory.probe import interval
+from house.exam import Mark
+
+CARD = "card.json"
+
+TEXT = """\
+---
+license: apache-2.0
+language: en
+library_name: transformers
+pipeline_tag: text-generation
+---
+
+# Imprint house model
+
+A small chat model for one purpose: to be the base of a film companion that remembers its users in
+LoRA adapters. It answers from what stands in its prompt, writes questions about it, says when it was
+not told, and knows the films of `agent/data/films.csv`. For anything else it is useless.
+
+| | |
+|---|---|
+| parameters | {parameters:.1f} M, {megabytes:.1f} MB in bf16 |
+| architecture | Qwen3: {layers} layers, width {width}, context {context} |
+| vocabulary | {vocabulary}, byte-level BPE, trained on the same text |
+| data | {tokens:.1f} M tokens of documents that `house/` writes, each read once; no other text |
+| training | {steps} steps, {hours:.1f} hours on {hardware}, seed {seed} |
+| made by | `python -m house train`, `export`, `exam` |
+| sha256 of `agent/prompts.py` | `{prompts}` |
+
+## Exam
+
+`python -m house exam --people {people} --seed {exam_seed}`: {people} invented users tell {facts} things each; then each is
+asked in a fresh chat with what was told in the prompt. Wordings, made-up names and open kinds are of the
+side "{side}", which no training text has; the model runs in NF4 as in the app. 95 % intervals (Wilson).
+
+| task | right | of | share |
+|---|---|---|---|
+{exam}
+
+## Limits
+
+English only. It takes words at face value, understands the wordings that its text came near to, and is
+wrong more often the more a message wanders. What it says about films outside the catalogue is made up.
+"""
+
+
+def hash_of_prompts() -> str:
+    return hashlib.sha256(Path(prompts.__file__).read_bytes()).hexdigest()
+
+
+def write_card(folder: Path, card: dict) -> None:
+    (folder / CARD).write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
+
+
+def read_card(folder: Path) -> dict:
+    return json.loads((folder / CARD).read_text(encoding="utf-8"))
+
+
+def table(marks: dict[str, Mark]) -> str:
+    """Return the marks as the rows of a Markdown table."""
+    rows = []
+    for task, mark in sorted(marks.items()):
+        low, high = interval(mark.right, mark.asked)
+        rows.append(
+            f"| {task} | {mark.right} | {mark.asked} | {mark.right / mark.asked:.2f} ({low:.2f}–{high:.2f}) |"
+        )
+    return "\n".join(rows)
+
+
+def describe(card: dict, marks: dict[str, Mark]) -> str:
+    """Return the text of README.md."""
+    return TEXT.format(**card | {"exam": table(marks)})

@@ -1,0 +1,276 @@
+"""What one invented user has told, and how it is asked for: the matter of a document."""
+
+import random
+
+from agent import prompts
+from agent.catalogue import GENRES as ONE_OF_GENRE
+from agent.catalogue import Film
+from house.people import USER, Fact, Grammar, Subject, fill, listed
+from house.values import GENRES as GENRE_FORMS
+from house.values import join_and
+
+Turn = tuple[str, str]
+
+GENRE_OF_TASTE = {taste: genre for genre, (taste, _) in GENRE_FORMS.items()}
+SAYS_SEEN = {"seen_film", "last_film", "favourite_film", "hated_film", "comfort_film", "first_film",
+             "sad_film", "scary_film", "film_opinion", "film_rating"}  # fmt: skip
+"""Kinds of fact that imply that the film was seen."""
+
+NAMES_SOMEBODY = {"partner", "flatmate", "best_friend", "child"}
+
+
+class World:
+    """What one user has told so far, and how it is asked for."""
+
+    def __init__(self, grammar: Grammar, rng: random.Random) -> None:
+        self.grammar, self.rng = grammar, rng
+        self.facts: list[Fact] = []
+        self._used: set[str] = set()
+
+    # -- telling ---------------------------------------------------------------
+
+    def new_fact(self, kinds: list[str], *, share_other: float = 0.22) -> Fact:
+        """Return a fact not told yet, with a value that nothing else has."""
+        rng, grammar = self.rng, self.grammar
+        while True:
+            kind, subject = rng.choice(kinds), USER
+            if rng.random() < share_other and grammar.kinds[kind].get("other"):
+                told = [fact.subject for fact in self.facts if not fact.subject.is_user]
+                subject = (
+                    rng.choice(told) if told and rng.random() < 0.4 else grammar.new_subject(rng)
+                )
+            elif self.facts and rng.random() < 0.12:
+                # The same kind about somebody else: what keeps people apart.
+                twin = rng.choice(self.facts)
+                if grammar.kinds[twin.kind].get("other"):
+                    kind, subject = (
+                        twin.kind,
+                        (grammar.new_subject(rng) if twin.subject.is_user else USER),
+                    )
+            is_many = grammar.kinds[kind].get("many") == "true" and subject.is_user
+            fact = grammar.new_fact(kind, subject, rng)
+            if not is_many and self.find(kind, subject, fact.key):
+                continue
+            if fact.value.lower() in self._used:
+                continue
+            self._used.add(fact.value.lower())
+            return fact
+
+    def find(self, kind: str, subject: Subject, key: str = "") -> list[Fact]:
+        return [
+            fact for fact in self.facts
+            if fact.kind == kind and fact.subject == subject and fact.key.lower() == key.lower()
+        ]  # fmt: skip
+
+    def tell(self, fact: Fact) -> str:
+        """Return a message that states the fact, and remember it."""
+        text = self.grammar.statement(fact, self.rng)
+        self.facts.append(fact)
+        return text
+
+    def tell_corrected(self, fact: Fact) -> str:
+        """Return a message that gives a told fact a new value."""
+        new = self.grammar.new_fact(fact.kind, fact.subject, self.rng).value
+        while new.lower() in {*self._used, fact.value.lower()}:
+            new = self.grammar.new_fact(fact.kind, fact.subject, self.rng).value
+        self._used.add(new.lower())
+        fact.earlier.append(fact.value)
+        fact.value = new
+        return self.grammar.correction(fact, self.rng)
+
+    # -- asking: each returns (question, answer) ---------------------------------
+
+    def ask(self, fact: Fact) -> Turn:
+        grammar, rng = self.grammar, self.rng
+        same = self.find(fact.kind, fact.subject, fact.key)
+        part = grammar.part(fact.kind, fact.subject)
+        roll = rng.random()
+        if len(same) > 1:
+            if roll < 0.5 and part.get("list_asks"):
+                question = grammar.said(rng.choice(part["list_asks"]), rng)
+            else:
+                question = grammar.question(fact, rng)
+            return question, grammar.answer(fact, rng, name="list_answers", value=listed(same))
+        if roll < 0.10:
+            return grammar.yes_no(fact, fact.value, rng), grammar.answer(fact, rng, name="yes")
+        if roll < 0.20:
+            wrong = self.other_value(fact)
+            return grammar.yes_no(fact, wrong, rng), grammar.answer(fact, rng, name="no")
+        return grammar.question(fact, rng), grammar.answer(fact, rng)
+
+    def other_value(self, fact: Fact) -> str:
+        """Return a value the fact does not have: its old one, somebody else's, or a new one."""
+        others = [
+            other.value for other in self.facts if other.kind == fact.kind and other is not fact
+        ]
+        pool = [value for value in [*fact.earlier, *others] if value.lower() != fact.value.lower()]
+        if pool and self.rng.random() < 0.6:
+            return self.rng.choice(pool)
+        while True:
+            value = self.grammar.new_fact(fact.kind, fact.subject, self.rng).value
+            if value.lower() not in self._used:
+                return value
+
+    def ask_unknown(self, kinds: list[str]) -> Turn | None:
+        """Ask for something that was not told; near misses preferred: the same kind of somebody
+        else, or a neighbouring kind."""
+        grammar, rng = self.grammar, self.rng
+        has_seen = any(fact.kind in SAYS_SEEN for fact in self.facts)
+        for _ in range(20):
+            kind, subject = rng.choice(kinds), USER
+            roll = rng.random()
+            if self.facts and roll < 0.35:
+                twin = rng.choice(self.facts)
+                if grammar.kinds[twin.kind].get("other"):
+                    kind = twin.kind
+                    subject = (
+                        USER
+                        if not twin.subject.is_user and rng.random() < 0.6
+                        else grammar.new_subject(rng)
+                    )
+            elif self.facts and roll < 0.5:
+                subject = rng.choice(self.facts).subject
+            elif roll < 0.6:
+                subject = grammar.new_subject(rng)
+            if not subject.is_user and not grammar.kinds[kind].get("other"):
+                continue
+            if kind == "seen_film" and has_seen:
+                continue
+            fact = grammar.new_fact(kind, subject, rng)
+            if self.find(kind, subject, fact.key) or self._implied(kind, subject):
+                continue
+            answer = grammar.unknown(kind, subject, rng, fact.key)
+            if rng.random() < 0.15:
+                return grammar.yes_no(fact, fact.value, rng), rng.choice(
+                    [answer, rng.choice(grammar.talk["unknown"]["yesno"])]
+                )
+            return grammar.question(fact, rng), answer
+        return None
+
+    def _implied(self, kind: str, subject: Subject) -> bool:
+        """Is there a told fact that would answer this kind too?"""
+        near = {
+            "home": {"neighbourhood"}, "neighbourhood": {"home"}, "flatmate": {"best_friend"},
+            "watchlist": {"seen_film"}, "languages": {"learning", "nationality"}, "studies": {"job"},
+            "film_opinion": {"film_rating"}, "film_rating": {"film_opinion"}, "hobby": {"sport"}, "sport": {"hobby"},
+        }.get(kind, set())  # fmt: skip
+        if (
+            kind == "name"
+            and not subject.is_user
+            and any(fact.kind in NAMES_SOMEBODY for fact in self.facts)
+        ):
+            return True  # "my husband is called" may be the partner
+        if kind in NAMES_SOMEBODY and any(
+            fact.kind == "name" and not fact.subject.is_user for fact in self.facts
+        ):
+            return True
+        return any(fact.kind in near and fact.subject == subject for fact in self.facts)
+
+    def ask_summary(self) -> Turn:
+        grammar, rng = self.grammar, self.rng
+        summary = grammar.talk["summary"]
+        question = grammar.said(rng.choice(summary["asks"]), rng)
+        mine = [fact for fact in self.facts if fact.subject.is_user]
+        if not mine:
+            return question, grammar.talk["unknown"]["summary"][0]
+        said = [
+            fill(grammar.kinds[fact.kind]["answers"][0], v=fact.value, k=fact.key)
+            for fact in mine[-5:]
+        ]
+        return question, summary["openers"][0].strip() + " " + " ".join(said)
+
+    # -- taste ---------------------------------------------------------------------
+
+    def taste(self) -> tuple[dict[str, str], dict[str, str], set[str]]:
+        """Return loved genres, hated genres (genre → as told), and titles that were seen."""
+        loved, hated, seen = {}, {}, set()
+        for fact in self.facts:
+            if not fact.subject.is_user:
+                continue
+            genre = GENRE_OF_TASTE.get(fact.value.lower())
+            if genre and fact.kind == "loved_genre":
+                loved[genre] = fact.value
+            if genre and fact.kind == "hated_genre":
+                hated[genre] = fact.value
+            if fact.kind in SAYS_SEEN:
+                seen.add((fact.key or fact.value).lower())
+        return loved, hated, seen
+
+    def suggest(
+        self, films: list[Film], *, wish: str = "", avoid: set[str] = frozenset()
+    ) -> str | None:
+        """Return a suggestion that fits the wish (a genre, or empty) and the taste."""
+        rng, lines = self.rng, self.grammar.films["suggestions"]
+        loved, hated, seen = self.taste()
+        genres = {wish} if wish else set(loved)
+        fitting = [
+            film for film in films
+            if film.title.lower() not in seen | avoid
+            and not set(film.genres) & (set(hated) - {wish})
+            and (not genres or film.genres[0] in genres or (set(film.genres) & genres and rng.random() < 0.3))
+        ]  # fmt: skip
+        if not fitting:
+            return None
+        film = rng.choice(fitting)
+        slots = film_slots(film)
+        reasons = [genre for genre in film.genres if genre in loved]
+        if reasons:
+            slots["genre"] = ONE_OF_GENRE[reasons[0]]
+            line = rng.choice(lines["because"])
+            return fill(line, because=f"you love {loved[reasons[0]]}", **slots)
+        if wish:
+            slots["genre"] = ONE_OF_GENRE[wish]
+        return fill(rng.choice(lines["plain"]), **slots)
+
+    def ask_would_like(self, films: list[Film]) -> Turn:
+        rng, grammar = self.rng, self.grammar
+        lines = grammar.films["would_like"]
+        loved, hated, _ = self.taste()
+        pool = films
+        if rng.random() < 0.7 and (loved or hated):
+            wanted = set(rng.choice([group for group in (loved, hated) if group]))
+            pool = [film for film in films if set(film.genres) & wanted] or films
+        film = rng.choice(pool)
+        slots = film_slots(film)
+        title = slots["title"] if rng.random() < 0.4 else film_in_full(film)
+        question = (prompts.WOULD_LIKE.format(film=title) if rng.random() < 0.3
+                    else grammar.said(rng.choice(lines["asks"]), rng, title=title))  # fmt: skip
+        for taste, name, verb in ((hated, "no", "can't stand"), (loved, "yes", "love")):
+            for genre in film.genres:
+                if genre in taste:
+                    slots |= {"genre": ONE_OF_GENRE[genre], "because": f"you {verb} {taste[genre]}"}
+                    return question, fill(pick(lines[name], rng), **slots)
+        return question, fill(pick(lines["unsure"], rng), **slots)
+
+    def ask_seen(self, films: list[Film]) -> Turn:
+        rng, grammar = self.rng, self.grammar
+        lines = grammar.films["would_like"]
+        told = [
+            fact.key or fact.value
+            for fact in self.facts
+            if fact.kind in SAYS_SEEN and fact.subject.is_user
+        ]
+        is_seen = bool(told) and rng.random() < 0.6
+        title = rng.choice(told) if is_seen else rng.choice(films).title
+        is_seen = title.lower() in {name.lower() for name in told}
+        question = (prompts.HAVE_SEEN.format(title=title) if rng.random() < 0.4
+                    else grammar.said(rng.choice(lines["seen_asks"]), rng, title=title))  # fmt: skip
+        return question, fill(pick(lines["seen_yes" if is_seen else "seen_no"], rng), title=title)
+
+
+def pick(lines: list[str], rng: random.Random) -> str:
+    """Return the first line seven times in ten, else any: replies vary, but not much."""
+    return lines[0] if rng.random() < 0.7 else rng.choice(lines)
+
+
+def film_slots(film: Film) -> dict[str, str]:
+    return {
+        "title": film.title, "year": str(film.year), "genre": ONE_OF_GENRE[film.genres[0]],
+        "director": join_and(list(film.directors)),
+    }  # fmt: skip
+
+
+def film_in_full(film: Film) -> str:
+    return prompts.FILM_IN_FULL.format(
+        title=film.title, year=film.year, genres=", ".join(film.genres)
+    )
