@@ -128,10 +128,17 @@ def chat(
 
 @app.command()
 def consolidate(
-    user: User, data_dir: DataDir = None, model: Model = None, quantize: Quantize = None
+    user: User,
+    yes: Annotated[bool, typer.Option("--yes", help="do not ask, however long it takes")] = False,
+    data_dir: DataDir = None,
+    model: Model = None,
+    quantize: Quantize = None,
 ) -> None:
-    """Learn what is pending now, with progress."""
+    """Learn what is pending now, with progress; asks first if that will take minutes."""
     with open_agent(data_dir=data_dir, model=model, quantize=quantize) as agent:
+        seconds = agent.consolidator.estimate_seconds(user)
+        if not yes and seconds > agent.settings.ask_above_seconds:
+            typer.confirm(f"This will take about {seconds / 60:.0f} minutes. Go on?", abort=True)
         reports = agent.consolidate(user, on_progress=show_progress)
     end_progress()
     for report in reports:

@@ -244,3 +244,20 @@ def test_a_figure_that_was_not_measured_is_a_dash(command):
         "recall": 0.9, "floor": 0.0, "abstention": None, "damage_nats": 0.01
     }  # fmt: skip
     assert "Recall 0.90 (floor 0.00), abstention –, damage 0.010 nats" in describe(report)
+
+
+def test_a_long_consolidation_asks_and_does_nothing_without_a_yes(
+    command, monkeypatch, tmp_path, tiny_folder
+):
+    with ExperienceBuffer(tmp_path / "experience.db") as buffer:
+        buffer.append("ada", "s1", message="I live in Turin.", reply="Noted!")
+    place = ("--user", "ada", "--data-dir", tmp_path, "--model", tiny_folder)
+    monkeypatch.setenv("IMPRINT_ASK_ABOVE_SECONDS", "0.000001")
+    monkeypatch.setenv("IMPRINT_MAX_STEPS", "1")
+    monkeypatch.setattr(sys, "stdin", io.StringIO("n\n"))
+    code, out, err = command("consolidate", *place)
+    assert (code, err) == (1, "Nothing was done.\n")
+    assert "minutes. Go on?" in out
+    code, out, err = command("consolidate", *place, "--yes")
+    assert (code, err) == (0, "")
+    assert out.startswith("ada: ")

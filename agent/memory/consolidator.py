@@ -87,6 +87,11 @@ class Consolidator:
         job.cancel()
         return True
 
+    def estimate_seconds(self, user_id: str) -> float:
+        """Return about how long learning what waits will take; 0 if nothing does."""
+        turns = self._learnable(user_id)
+        return self._consolidation.estimate_seconds(turns) if turns else 0.0
+
     def start(self) -> None:
         self._thread = threading.Thread(target=self._work, name="consolidator", daemon=True)
         self._thread.start()
@@ -163,14 +168,14 @@ class Consolidator:
             self._buffer.release(user_id, fence)
 
     def _too_long(self, user_id: str) -> Report | None:
-        turns = self._learnable(user_id)
-        seconds = self._consolidation.estimate_seconds(turns) if turns else 0.0
+        seconds = self.estimate_seconds(user_id)
         if seconds <= self._ask_above_seconds:
             return None
         self._told_estimate.add(user_id)
         return self._failed(
-            user_id, turns, f"it would take about {seconds / 60:.0f} minutes; ask again to start it"
-        )
+            user_id, self._learnable(user_id),
+            f"it would take about {seconds / 60:.0f} minutes; ask again to start it",
+        )  # fmt: skip
 
     def _go_back(self, user_id: str) -> None:
         """Make the newest generation live that can be used and knows no turn that was taken back
