@@ -2,6 +2,7 @@
 
 python -m evals conversations RESULTS   tests/conversations, three modes, every row
 python -m evals inspired RESULTS        INSPIRED's longest conversations as users
+python -m evals speed                   seconds, tokens a second, bytes
 
 What a folder of results already holds is not run again.
 """
@@ -55,6 +56,15 @@ def inspired(
     if not show:
         run(found, results, Settings.read())
     typer.echo(table(found, results))
+
+
+@app.command()
+def speed() -> None:
+    """Measure on this machine, with nothing else running."""
+    from evals.speed import measure
+
+    for name, figure in measure(Settings.read()).items():
+        typer.echo(f"| {name} | {figure} |")
 
 
 def main() -> int:

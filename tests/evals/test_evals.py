@@ -1,0 +1,105 @@
+"""The experiments: what they count, on results written by hand, and real conversations as users."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from agent.memory.probe import interval
+from evals.conversations import group_of, kinds_of, table
+from evals.inspired import longest, replay
+
+INSPIRED = Path(__file__).parents[3] / "shared" / "data" / "inspired" / "test.jsonl"
+
+SCRIPT = """\
+- user: {user}
+  steps:
+    - session: ["I live in {home}."]
+    - consolidate
+    - session:
+        - {{say: "Where do I live?", expect: ["{home}"], memory: prompt}}  # home
+    - session:
+        - {{say: "Where do I live?", expect: ["{home}"], memory: "off"}}  # home
+    - session:
+        - {{say: "Where do I live?", expect: ["{home}"]}}  # home
+        - {{say: "What is my \\"boat\\" called?", abstain: true}}  # x_boat
+    - session:
+        - "I moved to Oslo."
+        - {{say: "Where's home now?", expect: ["Oslo"]}}  # home
+"""
+
+
+def say(user, session, text, reply, passed, memory="on", tokens=0):
+    return {
+        "kind": "say", "user": user, "session": session, "say": text, "reply": reply, "passed": passed,
+        "memory": memory, "memory_tokens": tokens,
+    }  # fmt: skip
+
+
+@pytest.fixture
+def experiment(tmp_path):
+    """Two users, their scripts and results; bob's last reply holds what ada told."""
+    for user, home, answer in (
+        ("ada", "Turin", "You live in Turin."),
+        ("bob", "Ghent", "In Turin."),
+    ):
+        (tmp_path / f"{user}.yaml").write_text(SCRIPT.format(user=user, home=home))
+        steps = [
+            say(user, "1", f"I live in {home}.", "Noted!", None, tokens=30),
+            {"kind": "consolidate", "user": user, "published": True, "seconds": 40.0, "adapter_bytes": 7},
+            say(user, "2", "Where do I live?", f"You live in {home}.", True, "prompt", 30),
+            say(user, "3", "Where do I live?", "You haven't told me.", False, "off"),
+            say(user, "4", "Where do I live?", answer, user == "ada"),
+            say(user, "4", 'What is my "boat" called?', "You haven't told me.", True),
+            say(user, "5", "I moved to Oslo.", "Noted!", None),
+            say(user, "5", "Where's home now?", "In Oslo.", True),
+        ]  # fmt: skip
+        (tmp_path / "out").mkdir(exist_ok=True)
+        (tmp_path / "out" / f"{user}.json").write_text(json.dumps({"steps": steps}))
+    return sorted(tmp_path.glob("*.yaml")), tmp_path / "out"
+
+
+def test_every_row_counts_its_own_lines(experiment):
+    rows = dict(
+        line.strip("| ").split(" | ") for line in table(*experiment).splitlines()[2:]
+    )  # fmt: skip
+    counts = {name: value.split(" =")[0] for name, value in rows.items()}
+    assert counts["prompt (ceiling)"] == "2 of 2"
+    assert counts["base (floor)"] == "0 of 2"
+    assert counts["memory"] == "1 of 2"
+    assert counts["told now, in this chat"] == "2 of 2"
+    assert counts["never told: abstains"] == "2 of 2"
+    assert counts["memory, kinds in the bank"] == "1 of 2"
+    assert counts["memory, kinds in neither"] == "–"
+    assert counts["memory, asked in the fourth turn or later"] == "–"
+    assert counts["replies that give another user's value"] == "1"
+    assert counts["most memory tokens in a prompt after consolidation"] == "0"
+    assert counts["seconds of one, median"] == "40"
+
+
+def test_kinds_of_fact_are_read_from_the_comments(experiment):
+    assert kinds_of(experiment[0][0]) == {
+        "Where do I live?": "home", 'What is my "boat" called?': "x_boat", "Where's home now?": "home",
+    }  # fmt: skip
+    assert [group_of(kind) for kind in ("home", "teacher", "x_boat")] == [
+        "in the bank",
+        "in the corpus, not in the bank",
+        "in neither",
+    ]
+
+
+def test_the_interval_of_nine_in_ten_is_wilsons():
+    assert interval(9, 10) == pytest.approx((0.5958, 0.9821), abs=1e-4)
+
+
+@pytest.mark.skipif(not INSPIRED.is_file(), reason="the INSPIRED data is not here")
+def test_the_longest_real_conversation_is_replayed_without_an_error(make_agent, tiny_model):
+    first, second, *_ = longest(INSPIRED, 20)
+    assert (first.dialog_id, len(first.lines), len(second.lines)) == ("test_62", 15, 12)
+    assert first.lines[0] == "Doing well how about yourself?"
+    agent = make_agent(tiny_model, max_reply_tokens=8, question_rounds=1, max_steps=1)
+    found = replay(agent, first)
+    assert [turn["message"] for turn in found["turns"]] == list(first.lines)
+    assert found["reports"]
+    assert all(report["reason"] for report in found["reports"])
+    tiny_model.slots.drop("")
