@@ -208,6 +208,16 @@ def forget(
     typer.echo(f"Erased {num_turns} turns and {num_generations} generations of {user}.")
 
 
+@app.command()
+def settings() -> None:
+    """Print every setting, its default, and where the default comes from."""
+    from agent.settings import Settings
+
+    typer.echo("| variable | default | |\n|---|---|---|")
+    for name, field in Settings.model_fields.items():
+        typer.echo(f"| `IMPRINT_{name.upper()}` | `{field.default}` | {field.description} |")
+
+
 def describe(report: dict) -> str:
     """Return a report in a sentence."""
     if not report["published"]:

@@ -21,6 +21,7 @@ from agent.memory.buffer import ExperienceBuffer
 from agent.movie_agent import MovieAgent
 from agent.settings import Settings
 from agent.slots import BASE
+from evals.conversations import open_in
 
 FACTS = (
     "My name is Zorane.", "I live in Velmora.", "I work as a nurse.", "I love westerns.", "I hate horror films.",
@@ -34,27 +35,26 @@ NUM_REPLIES = 20
 def measure(settings: Settings) -> dict[str, str]:
     """Return what was measured, name → figure; about three minutes."""
     figures: dict[str, str] = {}
-    with TemporaryDirectory() as folder:
-        with MovieAgent.open(settings.model_copy(update={"data_dir": Path(folder)})) as agent:
-            tell(agent.buffer)
-            alone = [first_token(agent) for _ in range(NUM_REPLIES)]
-            report, during = consolidate(agent)
-            figures["a consolidation of 8 facts, nobody talking"] = f"{report['seconds']:.1f} s"
-            figures["its stages"] = json.dumps(report["stage_seconds"])
-            figures["its steps"] = str(report["num_steps"])
-            figures["it was"] = report["reason"]
-            figures[f"first token, prompt of {PROMPT_TOKENS} tokens"] = spread(alone)
-            tell(agent.buffer, "Velmora")
-            _, during = consolidate(agent, is_talking=True)
-            figures["the same, during a consolidation"] = spread(during)
-            on, off = decoding(agent, "ada"), decoding(agent, None)
-            figures["decoding, adapter on"] = f"{on:.0f} tokens/s"
-            figures["decoding, no adapter"] = f"{off:.0f} tokens/s ({on / off:.2f} with it)"
-            began = time.monotonic()
-            found = agent.recommend("ada")
-            spent = time.monotonic() - began
-            number = len(agent.catalogue.films)
-            figures[f"recommend, {number} films"] = f"{spent:.1f} s, {spent / number * 300:.1f} s for 300, {len(found)} found"  # fmt: skip
+    with TemporaryDirectory() as folder, open_in(Path(folder), settings) as agent:
+        tell(agent.buffer)
+        alone = [first_token(agent) for _ in range(NUM_REPLIES)]
+        report, _ = consolidate(agent)
+        figures["a consolidation of 8 facts, nobody talking"] = f"{report['seconds']:.1f} s"
+        figures["its stages"] = json.dumps(report["stage_seconds"])
+        figures["its steps"] = str(report["num_steps"])
+        figures["it was"] = report["reason"]
+        figures[f"first token, prompt of {PROMPT_TOKENS} tokens"] = spread(alone)
+        tell(agent.buffer, "Velmora")
+        _, during = consolidate(agent, is_talking=True)
+        figures["the same, during a consolidation"] = spread(during)
+        on, off = decoding(agent, "ada"), decoding(agent, None)
+        figures["decoding, adapter on"] = f"{on:.0f} tokens/s"
+        figures["decoding, no adapter"] = f"{off:.0f} tokens/s ({on / off:.2f} with it)"
+        began = time.monotonic()
+        found = agent.recommend("ada")
+        spent = time.monotonic() - began
+        number = len(agent.catalogue.films)
+        figures[f"recommend, {number} films"] = f"{spent:.1f} s, {spent / number * 300:.1f} s for 300, {len(found)} found"  # fmt: skip
     return figures | measure_app()
 
 

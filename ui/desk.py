@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 from agent.errors import AgentError
 from agent.memory.folder import DataLock
@@ -11,6 +11,14 @@ from agent.settings import Settings
 
 if TYPE_CHECKING:
     from agent.movie_agent import MovieAgent, Reply
+
+
+class Message(TypedDict):
+    role: str
+    content: str
+
+
+History = list[Message]
 
 
 class Answering:
@@ -50,9 +58,10 @@ class Answering:
 
 @dataclass
 class Chat:
-    """A chat of an open page. What the browser sends back is only shown; which turn each of its
-    messages belongs to stays here."""
+    """A chat of an open page: what it shows, and which turn each user message of it belongs to.
+    What the browser sends back is not read."""
 
+    history: History = field(default_factory=list)
     turn_ids: list[int | None] = field(default_factory=list)
     answering: Answering = field(default_factory=Answering)
 

@@ -3,20 +3,11 @@
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import TypedDict
 
 from agent.errors import AgentError
 from agent.memory.folder import user_id_of
-from ui.desk import Answering, Desk
-from ui.panels import as_text, cost_line
-
-
-class Message(TypedDict):
-    role: str
-    content: str
-
-
-History = list[Message]
+from ui.desk import Answering, Desk, History, Message
+from ui.panels import as_text, cost_line, number_of
 
 
 @dataclass(frozen=True)
@@ -26,6 +17,10 @@ class Page:
     user_id: str = ""
     display_name: str = ""
     session_id: str = ""
+
+
+Update = tuple[History | None, str, str | None]
+"""The chat, the line below it, the text of the message box; None leaves what is there."""
 
 
 def open_page() -> Page:
@@ -48,36 +43,35 @@ def new_chat(desk: Desk, page: Page) -> Page:
     return replace(page, session_id=uuid.uuid4().hex)
 
 
-def reply(
-    desk: Desk, page: Page, message: str, history: History, *, memory: bool
-) -> Iterator[tuple[History, str, str | None]]:
-    """Yield (history, line below the chat, text of the message box) while the reply grows; None
-    leaves the box as it is. A stopped reply keeps what it had, as a partial turn; a message that
-    could not be answered goes back into the box. `history` is not changed."""
-    before = plain(history)
-    shown = [*before, Message(role="user", content=message)]
-    if not page.session_id:
-        yield before, "The app was started anew since this page was opened. Reload it.", message
+def reply(desk: Desk, page: Page, message: str, *, memory: bool) -> Iterator[Update]:
+    """Yield what the page shows while the reply grows. A stopped reply keeps what it had, as a
+    partial turn; a message that could not be answered goes back into the box."""
+    if not page.user_id:
+        yield None, "The app was started anew since this page was opened. Reload it.", message
         return
     chat = desk.chat(page.session_id)
+    chat.answering.leave()  # one reply at a time
     chat.answering = answering = Answering()
+    shown = [*chat.history, Message(role="user", content=message)]
     try:
         yield shown, "…" if desk.is_ready else "The model is being loaded, a few seconds.", ""
         mode = "on" if memory else "off"
         answer = desk.agent.reply(page.user_id, page.session_id, message, memory=mode)
         if not answering.begin(answer):
             if answering.is_shown:
-                yield before, "Stopped before it began; nothing was kept.", message
+                yield chat.history, "Stopped before it began; nothing was kept.", message
             return
         for _ in answer:
             if answering.is_shown:
                 yield [*shown, Message(role="assistant", content=answer.text)], "…", None
         chat.turn_ids.append(answer.turn.id if answer.turn else None)
+        chat.history = [*shown, Message(role="assistant", content=answer.text or "…")]
         if answering.is_shown:
-            whole = [*shown, Message(role="assistant", content=answer.text or "…")]
-            yield whole, cost_line(answer, memory=memory, is_stopped=answering.is_stopped), None
+            line = cost_line(answer, memory=memory, is_stopped=answering.is_stopped)
+            yield chat.history, line, None
     except AgentError as error:
-        yield before, as_text(str(error)), message
+        if answering.is_shown:
+            yield chat.history, as_text(str(error)), message
     finally:
         answering.ended.set()
 
@@ -87,19 +81,35 @@ def stop(desk: Desk, page: Page) -> None:
     desk.chat(page.session_id).answering.stop()
 
 
-def take_back(desk: Desk, page: Page, history: History, index: int) -> tuple[History, str, str]:
+def take_back(desk: Desk, page: Page, index: int) -> tuple[History, str, str]:
     """Retract the turn whose user message is at `index`, and all after it; return the history
-    before it, what to say below it, and the message, to be said again or changed."""
+    before it, what to say below it, and the message, to be said again or changed.
+
+    Raises:
+        AgentError: If it is not there any more.
+    """
     chat = desk.chat(page.session_id)
     chat.answering.leave()
-    history = plain(history)
-    number = sum(message["role"] == "user" for message in history[:index])
+    if index >= len(chat.history):
+        raise AgentError("This chat has changed since; nothing was taken back.")
+    message = chat.history[index]["content"]
+    chat.history, number = chat.history[:index], index // 2
     turn_ids, chat.turn_ids = chat.turn_ids[number:], chat.turn_ids[:number]
     taken = [desk.agent.buffer.retract(turn_id) for turn_id in turn_ids if turn_id is not None]
     line = "Taken back: it will not be learned."
     if any(turn is not None and turn.learned_in for turn in taken):
         line = "Taken back. It was learned already, and is unlearned when you have been quiet."
-    return history[:index], line, history[index]["content"]
+    return chat.history, line, message
+
+
+def say_again(desk: Desk, page: Page, index: int, *, memory: bool) -> Iterator[Update]:
+    """Retract the turn whose user message is at `index`, and reply to it anew."""
+    try:
+        _, _, message = take_back(desk, page, index)
+    except AgentError as error:
+        yield None, as_text(str(error)), None
+        return
+    yield from reply(desk, page, message, memory=memory)
 
 
 def consolidate(desk: Desk, page: Page) -> None:
@@ -115,20 +125,5 @@ def forget(desk: Desk, page: Page) -> tuple[Page, History, str]:
     """Erase the user; return a new page, an empty history, and what was erased."""
     agent, fresh = desk.agent, new_chat(desk, page)
     num_turns, num_generations = agent.forget(page.user_id)
-    line = f"Erased {num_turns} turns and {num_generations} generations of {as_text(page.display_name)}."
-    return fresh, [], line
-
-
-def plain(history: list) -> History:
-    """Return a history with every content as text; Gradio sends content back as a list of parts."""
-    return [
-        Message(
-            role=message["role"],
-            content=message["content"]
-            if isinstance(message["content"], str)
-            else "".join(
-                part.get("text", "") for part in message["content"] if isinstance(part, dict)
-            ),
-        )
-        for message in history
-    ]
+    erased = f"{number_of(num_turns, 'turn')} and {number_of(num_generations, 'generation')}"
+    return fresh, [], f"Erased {erased} of {as_text(page.display_name)}."

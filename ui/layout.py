@@ -1,5 +1,6 @@
 """Places the components and connects them to the handlers; the only file that knows Gradio."""
 
+import html
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -10,15 +11,15 @@ import gradio as gr
 
 from agent.errors import AgentError, ConfigError
 from ui import handlers, panels
-from ui.desk import Desk
-from ui.handlers import History, Page
+from ui.desk import Desk, History, Message
+from ui.handlers import Page
 
 logger = logging.getLogger(__name__)
 
 STYLE = (Path(__file__).parent / "style.css").read_text()
 
-THEME = gr.themes.Soft(font=[gr.themes.GoogleFont("Source Sans 3"), "system-ui", "sans-serif"])
-"""The font comes with Gradio; nothing is fetched."""
+THEME = gr.themes.Soft(font=["system-ui", "sans-serif"])
+"""The reader's own font: nothing is fetched."""
 
 QUIET = {"show_progress": "hidden", "api_visibility": "private"}
 
@@ -63,7 +64,7 @@ def build(desk: Desk) -> gr.Blocks:
             gr.Markdown("# Imprint\nA film companion that remembers you in its weights")
             name = gr.Textbox(
                 label="Who are you?", value="guest", max_length=60, elem_id="name", submit_btn="This is me",
-                info="Anyone at this computer can pick this name.", scale=0, min_width=320,
+                info="Anyone at this computer can pick this name.", scale=0, min_width=320, max_lines=1,
             )  # fmt: skip
         with gr.Row():
             with gr.Column(scale=3, min_width=320):
@@ -81,7 +82,7 @@ def build(desk: Desk) -> gr.Blocks:
 def _place_chat() -> tuple:
     chat = gr.Chatbot(
         elem_id="chat", height="62vh", placeholder=GREETING, buttons=[], feedback_options=None,
-        allow_tags=False, show_label=False, render_markdown=False,
+        show_label=False, render_markdown=False, latex_delimiters=[],
     )  # fmt: skip
     cost = gr.Markdown("", elem_id="cost")
     with gr.Row(elem_id="say"):
@@ -101,7 +102,7 @@ def _place_memory() -> tuple:
     progress = gr.HTML("", elem_id="progress")
     with gr.Row():
         learn = gr.Button(
-            "Consolidate now", elem_id="consolidate", min_width=160, interactive=False
+            "Consolidate now", elem_id="consolidate", scale=2, min_width=160, interactive=False
         )
         cancel = gr.Button("Cancel", elem_id="cancel", min_width=80, interactive=False)
     retry = gr.Button("Try again what could not be learned", elem_id="retry", visible=False)
@@ -129,28 +130,43 @@ def _told(handler: Callable) -> Callable:
         try:
             return handler(*arguments)
         except AgentError as error:
-            raise gr.Error(str(error), title="Not possible", print_exception=False) from error
+            gr.Warning(str(error))
+            return gr.skip()
 
     return told
 
 
+def _shown(history: History) -> History:
+    """Return the history for the chat, which reads HTML even where it reads no Markdown."""
+    return [
+        Message(role=message["role"], content=html.escape(message["content"], quote=False))
+        for message in history
+    ]
+
+
 def _connect_chat(desk: Desk, parts: Parts) -> None:
-    def say(page: Page, text: str, history: History, memory: bool) -> Iterator[tuple]:
-        if not text.strip():
-            gr.Warning("The message is empty. Type something to talk about.")
-            yield tuple(gr.skip() for _ in range(4))
-            return
-        for shown, line, box in handlers.reply(desk, page, text, history, memory=memory):
-            yield shown, line, gr.skip() if box is None else box, ON
+    def show(updates: Iterator[handlers.Update]) -> Iterator[tuple]:
+        for history, line, box in updates:
+            yield (
+                gr.skip() if history is None else _shown(history), line,
+                gr.skip() if box is None else box, ON,
+            )  # fmt: skip
         yield gr.skip(), gr.skip(), gr.skip(), OFF
 
-    def again(page: Page, history: History, memory: bool, data: gr.RetryData) -> Iterator[tuple]:
-        history, _, text = handlers.take_back(desk, page, history, data.index)
-        yield from say(page, text, history, memory)
+    def say(page: Page, text: str, memory: bool) -> Iterator[tuple]:
+        if text.strip():
+            yield from show(handlers.reply(desk, page, text, memory=memory))
+        else:
+            gr.Warning("The message is empty. Type something to talk about.")
+            yield tuple(gr.skip() for _ in range(4))
+
+    def again(page: Page, memory: bool, data: gr.RetryData) -> Iterator[tuple]:
+        yield from show(handlers.say_again(desk, page, data.index, memory=memory))
 
     @_told
-    def undo(page: Page, history: History, data: gr.UndoData) -> tuple:
-        return handlers.take_back(desk, page, history, data.index)
+    def undo(page: Page, data: gr.UndoData) -> tuple:
+        history, line, text = handlers.take_back(desk, page, data.index)
+        return _shown(history), line, text
 
     def empty(page: Page) -> tuple:
         return handlers.new_chat(desk, page), [], ""
@@ -162,18 +178,21 @@ def _connect_chat(desk: Desk, parts: Parts) -> None:
     }  # fmt: skip
     outputs = [chat, cost, parts.message, parts.stop]
     gr.on(
-        [parts.send.click, parts.message.submit], say, [page, parts.message, chat, parts.memory], outputs, **talk
+        [parts.send.click, parts.message.submit], say, [page, parts.message, parts.memory], outputs, **talk
     )  # fmt: skip
-    chat.retry(again, [page, chat, parts.memory], outputs, **talk)
-    chat.undo(undo, [page, chat], [chat, cost, parts.message], **QUIET)
+    chat.retry(again, [page, parts.memory], outputs, **talk)
+    chat.undo(undo, page, [chat, cost, parts.message], **QUIET)
     parts.stop.click(lambda page: handlers.stop(desk, page), page, None, **QUIET)
     parts.fresh.click(empty, page, [page, chat, cost], **QUIET)
 
 
 def _connect_memory(desk: Desk, parts: Parts) -> None:
-    @_told
-    def rename(page: Page, name: str) -> tuple:
-        page = handlers.choose_name(desk, page, name)
+    def rename(page: Page, name: str) -> tuple | dict:
+        try:
+            page = handlers.choose_name(desk, page, name)
+        except AgentError as error:
+            gr.Warning(str(error))
+            return {parts.name: page.display_name}
         greeting = f"Hello {panels.as_text(page.display_name)}. This is a new chat."
         return page, [], greeting, page.display_name, SHOW, HIDE, HIDE
 

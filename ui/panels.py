@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from agent.errors import AgentError
@@ -9,6 +10,7 @@ from ui.desk import Desk
 
 if TYPE_CHECKING:
     from agent.memory.job import Progress
+    from agent.memory.tables import Turn
     from agent.movie_agent import Reply
     from ui.handlers import Page
 
@@ -47,6 +49,10 @@ def as_text(text: str) -> str:
     return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", text)
 
 
+def number_of(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def cost_line(reply: "Reply", *, memory: bool, is_stopped: bool) -> str:
     """Return the quiet line under a reply."""
     who = f"generation {reply.generation}" if reply.generation else "nothing learned yet"
@@ -61,7 +67,7 @@ def panel(desk: Desk, page: "Page") -> Panel:
     """Return the side panel: what waits, what is known, how the last learning went, what runs."""
     if not desk.is_ready:
         return Panel("**The model is being loaded…**")
-    if not page.session_id:
+    if not page.user_id:
         return Panel("The page is being opened. If this stays, reload it.")
     try:
         return _panel(desk, page)
@@ -71,29 +77,28 @@ def panel(desk: Desk, page: "Page") -> Panel:
 
 def _panel(desk: Desk, page: "Page") -> Panel:
     agent = desk.agent
-    user, pending = agent.buffer.user(page.user_id), agent.buffer.pending(page.user_id)
+    generation, problem = agent._live(page.user_id)
+    pending = agent.buffer.pending(page.user_id, live_generation=generation)
     waiting = [turn for turn in pending if not turn.is_unlearned]
     set_aside = len(pending) - len(waiting)
-    generation = user.live_generation if user else 0
     progress = agent.consolidator.progress
     is_mine = progress is not None and progress.user_id == page.user_id
+    reports = [] if is_mine else agent.buffer.reports(page.user_id, last=1)
     lines = [f"**{len(waiting)} waiting to be learned**"]
     if pending:
         tokens = sum(agent.model.count_tokens(turn.message + turn.reply) for turn in pending)
         lines[0] += f": {tokens} tokens of each prompt, 0 after"
-    if waiting and not is_mine:
-        lines.append(f"Learned after {desk.settings.idle_seconds:.0f} s of quiet, or now:")
+    if waiting and not is_mine and not (reports and _has_failed(reports[0], waiting[-1])):
+        lines.append(f"Learned after {desk.settings.idle_seconds:.0f} s of quiet, or now.")
     if generation:
         lines.append(f"Generation {generation} of your memory answers.")
     elif not waiting:
         lines.append("Nothing is learned about you yet.")
     if set_aside:
         lines.append(f"**{set_aside} could not be learned**, twice. They stay in the prompt.")
-    _, problem = agent._live(page.user_id)
     if problem:
         lines.append(as_text(problem))
-    if (reports := agent.buffer.reports(page.user_id, last=1)) and not is_mine:
-        lines.append(describe(reports[0]))
+    lines += map(describe, reports)
     if is_mine:
         bar = progress_bar(progress)
     else:
@@ -109,18 +114,27 @@ def _panel(desk: Desk, page: "Page") -> Panel:
     )
 
 
+def _has_failed(report: dict, newest: "Turn") -> bool:
+    """Did learning all that waits fail? It is not tried again by itself before something new is said."""
+    is_failure = not report["published"] and report["reason"] != "nothing to learn"
+    return is_failure and datetime.fromisoformat(report["created_at"]) >= newest.created_at
+
+
 def describe(report: dict) -> str:
     """Return a report as a person would tell it."""
     if report["published"]:
         line = (
-            f"Last learned: {report['num_facts']} facts from {report['num_turns']} turns in {report['seconds']:.0f} s. "
-            f"I answer {report['recall'] or 0:.0%} of test questions about them without the chat in front of me"
+            f"Last learned: {number_of(report['num_facts'], 'fact')} from "
+            f"{number_of(report['num_turns'], 'turn')} in {report['seconds']:.0f} s. "
+            f"I answer {report['recall'] or 0:.0%} of test questions about them without the chat in front of me."
         )
         if report["abstention"] is not None:
-            line += f", and say so in {report['abstention']:.0%} of cases if you never told me"
-        return f"{line}."
+            line += (
+                f" Asked what you never told me, I say so in {report['abstention']:.0%} of cases."
+            )
+        return line
     if report["reason"] == "nothing to learn":
-        return f"Last look: {report['num_turns']} turns, nothing to learn."
+        return f"Last look: {number_of(report['num_turns'], 'turn')}, nothing to learn."
     reason = report["reason"].rstrip(".")
     return f"Not learned: {as_text(reason[:1].lower() + reason[1:])}."
 

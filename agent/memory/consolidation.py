@@ -45,6 +45,9 @@ MAX_REPLAY = 64
 STOP_EVERY = 10
 """Steps between two looks at the stop wordings."""
 
+MAX_STOP = 16
+"""Stop wordings looked at."""
+
 FIRST_STOP = 40
 STOP_BELOW_NATS = 0.03
 """Training may stop from this step on, once the stop wordings are that near to the teacher.
@@ -325,6 +328,9 @@ class Consolidation:
         rng: random.Random,
     ) -> Lesson:
         learned = material.of_use("train")
+        # With too few wordings to hold any out, what is trained says when it is learned.
+        stop = material.of_use("stop") or [pair for pair in learned if pair.value]
+        stop = rng.sample(stop, min(len(stop), MAX_STOP))
         unrelated, _ = self._base_replies(job)
 
         def targets(asked: Sequence[Asked], slot: str = BASE) -> list[TargetSentence]:
@@ -343,10 +349,7 @@ class Consolidation:
             replay=targets([Asked(pair.question, pair.answer) for pair in replay], old_slot),
             unrelated=unrelated,
             stop=targets(
-                [
-                    Asked(pair.question, pair.answer, (), material.context)
-                    for pair in material.of_use("stop")
-                ]
+                [Asked(pair.question, pair.answer, (), material.context) for pair in stop]
             ),
         )
 
