@@ -1,5 +1,6 @@
 """What the page does on each event, without the page: a desk, a real agent on the tiny model."""
 
+import itertools
 import re
 import threading
 from datetime import timedelta
@@ -96,7 +97,9 @@ def set_aside(agent, turn):
     """Reject a turn as often as a consolidation may."""
     for _ in range(2):
         fence = agent.buffer.lease("ada", "test", seconds=60)
-        failed = report(published=False, reason="It forgot too much.", created_at="2025-01-01T00:00:00+00:00")
+        failed = report(
+            published=False, reason="It forgot too much.", created_at="2025-01-01T00:00:00+00:00"
+        )
         agent.buffer.reject("ada", fence, turn_ids=[turn.id], report=failed)  # fmt: skip
         agent.buffer.release("ada", fence)
 
@@ -135,7 +138,7 @@ def test_a_reply_grows_piece_by_piece_and_ends_with_what_it_cost(desk, agent):
     assert re.fullmatch(r"nothing learned yet · 0 memory tokens in the prompt · \d+\.\d s", last[1])
     assert len(middle) > 3
     texts = [history[1]["content"] for history, _, _ in middle]
-    assert all(after.startswith(before) for before, after in zip(texts, texts[1:], strict=False))
+    assert all(after.startswith(before) for before, after in itertools.pairwise(texts))
     assert {(line, box) for _, line, box in middle} == {("…", None)}
 
 
@@ -155,7 +158,10 @@ def test_a_chat_goes_on_where_it_was(desk):
     before = say(desk)[0]
     after = say(desk, QUESTION)[0]
     assert after[:2] == before
-    assert [message["content"] for message in after if message["role"] == "user"] == [FACT, QUESTION]
+    assert [message["content"] for message in after if message["role"] == "user"] == [
+        FACT,
+        QUESTION,
+    ]
 
 
 def test_memory_off_keeps_no_turn_and_says_so(desk, agent):
