@@ -179,7 +179,7 @@ class MovieAgent:
         if memory not in MEMORY_MODES:
             raise ConfigError(f"memory is {memory!r}; it must be one of {', '.join(MEMORY_MODES)}.")
         message, notices = self._clean(message)
-        live, notice = self._live(user_id) if memory == "on" else (0, None)
+        live, notice = self.usable_generation(user_id) if memory == "on" else (0, None)
         notices += [notice] if notice else []
         earlier, session = self._prompt_turns(user_id, session_id, memory, live)
         earlier, session, notice = self._fit(earlier, session, message, live)
@@ -266,7 +266,7 @@ class MovieAgent:
             f"Your message was longer than {limit} tokens; only its first {len(kept)} characters were read."
         ]
 
-    def _live(self, user_id: str) -> tuple[int, str | None]:
+    def usable_generation(self, user_id: str) -> tuple[int, str | None]:
         """Return the generation to answer with, and why it is not the live one, if so."""
         user = self.buffer.user(user_id)
         if user is None or user.live_generation == 0:
@@ -336,7 +336,7 @@ class MovieAgent:
         self, user_id: str, number: int = 5, *, session_id: str | None = None
     ) -> list[Recommendation]:
         """Return films for a user, best first: read from the weights and the current chat alone."""
-        live, _ = self._live(check_user_id(user_id))
+        live, _ = self.usable_generation(check_user_id(user_id))
         turns = self.buffer.turns(user_id, session_id=session_id) if session_id else []
         name = served_name(user_id, live) if live else None
         with (

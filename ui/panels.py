@@ -77,7 +77,7 @@ def panel(desk: Desk, page: "Page") -> Panel:
 
 def _panel(desk: Desk, page: "Page") -> Panel:
     agent = desk.agent
-    generation, problem = agent._live(page.user_id)
+    generation, problem = agent.usable_generation(page.user_id)
     pending = agent.buffer.pending(page.user_id, live_generation=generation)
     waiting = [turn for turn in pending if not turn.is_unlearned]
     set_aside = len(pending) - len(waiting)
