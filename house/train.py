@@ -35,6 +35,10 @@ BATCH_TOKENS = 6144
 ROW_TOKENS = (768, 1024)
 """T of the two sorts of batch."""
 
+OTHER_WEIGHT = 0.5
+"""Weight of what is not an answer. A third of N is left over by the answers and filled with such
+tokens, drawn at random: it costs nothing. Measured: docs/lab_book.md."""
+
 SHARD_DOCUMENTS = 1200
 """Documents made at a time; batches do not cross shards."""
 
@@ -75,7 +79,7 @@ class Batch:
     targets: Tensor
     """(N,) flat index of the trained tokens; the prediction of token i is made at i - 1."""
     weights: Tensor
-    """(N,) 1 for a trained token, 0 for padding."""
+    """(N,) 1 for a token of an answer, `OTHER_WEIGHT` for one of a user or a transcript."""
 
 
 def make_batches(
@@ -126,14 +130,18 @@ def _batch(packed: list, length: int, pad: int) -> Batch:
             documents[b, at:end] = number
             is_target[b, at:end] = torch.tensor(is_answer)
             at = end
-    targets = is_target.flatten().nonzero().flatten()
+    can_follow = positions.flatten() > 0  # the first token of a document follows nothing
+    answers, others = is_target.flatten(), can_follow & ~is_target.flatten()
     size = BATCH_TOKENS // 2  # a fixed N keeps the compiled step from being compiled again
-    targets = targets[torch.randperm(len(targets))[:size]] if len(targets) > size else targets
-    weights = torch.ones(size)
-    weights[len(targets) :] = 0
-    return Batch(
-        ids, positions, documents, F.pad(targets, (0, size - len(targets)), value=1), weights
-    )
+    targets = torch.cat([_shuffled(answers), _shuffled(others)])[:size]
+    weights = torch.where(answers[targets], 1.0, OTHER_WEIGHT)
+    return Batch(ids, positions, documents, targets, weights)
+
+
+def _shuffled(is_chosen: Tensor) -> Tensor:
+    """Return the indices of the chosen in random order."""
+    chosen = is_chosen.nonzero().flatten()
+    return chosen[torch.randperm(len(chosen))]
 
 
 def batches_of_shard(
@@ -147,7 +155,7 @@ def batches_of_shard(
 
 
 def loss_of(model: Qwen3ForCausalLM, batch: Batch) -> Tensor:
-    """Return the mean negative log-likelihood of the trained tokens, in nats."""
+    """Return the weighted mean negative log-likelihood of the trained tokens, in nats."""
     same = batch.documents[:, :, None] == batch.documents[:, None, :]  # (B, T, T)
     length = batch.ids.shape[1]
     causal = torch.ones(length, length, dtype=torch.bool, device=batch.ids.device).tril()
