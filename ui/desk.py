@@ -98,7 +98,7 @@ class Desk:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._ended.wait()
+        self._thread.join()
         if self._agent is not None:
             self._agent.close()
 

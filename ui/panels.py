@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 STAGES = {
     "starting": ("getting ready", 0.0),
-    "questions": ("asking myself questions about what you said", 0.0),
+    "questions": ("asking myself questions about what you said", 0.01),
     "teacher": ("answering them with the chat in front of me", 0.2),
     "bank": ("asking general questions", 0.3),
     "recommend": ("thinking of films", 0.35),

@@ -3,13 +3,12 @@
 import itertools
 import re
 import threading
-from datetime import timedelta
 from html.parser import HTMLParser
 
 import pytest
 
 from agent.errors import AgentError, ConfigError, ModelError
-from agent.memory.job import Report
+from agent.memory.job import Progress, Report
 from agent.memory.probe import Figures
 from ui import handlers, panels
 from ui.desk import Desk
@@ -75,6 +74,7 @@ def report(*, published=True, reason="it passed its probe", recall=0.9, abstenti
     """Return a report as the buffer keeps it; its numbers are made up."""
     numbers = dict.fromkeys(Figures.__dataclass_fields__, 0)
     figures = Figures(**(numbers | {"recall": recall, "abstention": abstention}))
+    values = {"num_turns": 1} | values
     return Report("ada", None, published, reason, figures=figures, **values).as_dict()
 
 
@@ -546,9 +546,7 @@ class _Bars(HTMLParser):
             self.values.append(float(dict(attributes)["value"]))
 
 
-def test_the_bar_never_goes_back_from_stage_to_stage(agent, clock):
-    from agent.memory.job import Progress
-
+def test_the_bar_never_goes_back_from_stage_to_stage():
     bars = _Bars()
     for stage in panels.STAGES:
         for done in (0, 1, 2):
@@ -556,4 +554,3 @@ def test_the_bar_never_goes_back_from_stage_to_stage(agent, clock):
     assert len(bars.values) == 3 * len(panels.STAGES)
     assert bars.values == sorted(bars.values)
     assert (bars.values[0], bars.values[-1]) == (0.0, 1.0)
-    assert timedelta(0) <= timedelta(seconds=bars.values[-1])
