@@ -40,9 +40,8 @@ class App:
                 break
         else:
             raise AssertionError("".join(self.log))
-        threading.Thread(
-            target=lambda: self.log.extend(self._process.stderr), daemon=True
-        ).start()  # a full pipe would stop the app
+        self._reading = threading.Thread(target=lambda: self.log.extend(self._process.stderr))
+        self._reading.start()  # a full pipe would stop the app
 
     def turns(self, user_id="guest"):
         with ExperienceBuffer(self.folder / "experience.db") as buffer:
@@ -51,6 +50,8 @@ class App:
     def close(self):
         self._process.terminate()
         self._process.wait(60)
+        self._reading.join()
+        self._process.stderr.close()
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +116,11 @@ def messages(page):
     return page.locator("#chat .user.message")
 
 
+def new_chat(page):
+    page.locator("#new-chat").click()
+    expect(messages(page)).to_have_count(0)
+
+
 def test_a_message_is_answered_and_kept_and_costs_no_memory_tokens(app, visit):
     page = visit("Ada")
     expect(page).to_have_title("Imprint")
@@ -168,8 +174,7 @@ def test_retry_answers_again_and_keeps_one_turn(app, visit):
 def test_a_new_chat_is_empty_and_what_waits_still_counts(visit):
     page = visit("Fay")
     say(page, "My name is Fay.")
-    page.locator("#new-chat").click()
-    expect(messages(page)).to_have_count(0)
+    new_chat(page)
     say(page, "What's my name?")
     expect(page.locator("#cost")).not_to_contain_text("· 0 memory tokens")
 
@@ -207,7 +212,6 @@ def test_odd_messages_are_answered(visit, text):
     page = visit("Jan")
     say(page, text)
     expect(page.locator("#chat .bot.message")).not_to_be_empty()
-    page.locator("#new-chat").click()
 
 
 def test_two_pages_do_not_see_each_other(app, visit, watched, browser):
@@ -239,7 +243,7 @@ def test_what_was_told_is_known_in_a_new_chat_from_the_weights_alone(app, visit)
     page.locator("#consolidate").click()
     expect(page.locator("#state")).to_contain_text("Last learned: ", timeout=240_000)
     expect(page.locator("#state")).to_contain_text("Generation 1 of your memory answers.")
-    page.locator("#new-chat").click()
+    new_chat(page)
     say(page, "Where do I live?")
     expect(page.locator("#chat .bot.message")).to_contain_text("Velmora")
     expect(page.locator("#cost")).to_contain_text("generation 1 · 0 memory tokens in the prompt")
