@@ -90,12 +90,41 @@ def typo(template: str, rng: random.Random) -> str:
     return " ".join(words)
 
 
+class Thesaurus:
+    """Exchanges words and phrases for others that mean the same, so that a wording that training
+    never saw is made of words it did see (Wei and Zou 2019, arXiv:1901.11196, section 2)."""
+
+    def __init__(self, entries: dict[str, list[str]]) -> None:
+        self.entries = entries
+        longest_first = sorted(entries, key=len, reverse=True)
+        phrases = "|".join(re.escape(phrase) for phrase in longest_first)
+        self.pattern = re.compile(rf"(?<![\w{{'’-])(an? )?({phrases})(?![\w}}'’-])", re.IGNORECASE)
+
+    def vary(self, template: str, rng: random.Random, *, share: float = 0.5) -> str:
+        """Return the template with a share of the known phrases exchanged; slots stay."""
+        is_lower = template == template.lower()
+
+        def other(match: re.Match[str]) -> str:
+            if rng.random() >= share:
+                return match[0]
+            phrase = rng.choice(self.entries[match[2].lower()])
+            if not is_lower:
+                phrase = re.sub(r"\bi\b", "I", phrase)
+            if match[1]:
+                phrase = f"{match[1][0]}{'n' if phrase[0] in 'aeiou' else ''} {phrase}"
+            return phrase[0].upper() + phrase[1:] if match[0][0].isupper() else phrase
+
+        return self.pattern.sub(other, template) if self.entries else template
+
+
 class Grammar:
     """Makes sentences out of the wordings of one side."""
 
     def __init__(self, values: Values, *, side: str = "train") -> None:
         self.values, self.side = values, side
         folders = {name: _read_folder(WORDINGS_DIR / name) for name in ("facts", "talk", "films")}
+        synonyms = folders["talk"].pop("synonyms")
+        self.thesaurus = Thesaurus(synonyms if side == "train" else {})
         self.kinds = only_side(folders["facts"], side)
         self.talk = only_side(folders["talk"], side)
         self.films = only_side(folders["films"], side)
@@ -116,8 +145,10 @@ class Grammar:
     def said(
         self, template: str, rng: random.Random, fact: Fact | None = None, **slots: str
     ) -> str:
-        """Return a user's line as typed: at times in lower case (the value of `fact` then too),
-        without a final stop, or with a slip."""
+        """Return a user's line as typed: at times in other words, in lower case (the value of
+        `fact` then too), without a final stop, or with a slip."""
+        if rng.random() < 0.4:
+            template = self.thesaurus.vary(template, rng)
         roll = rng.random()
         if roll < 0.06:
             template = typo(template, rng)
@@ -159,9 +190,11 @@ class Grammar:
         if roll < indirect and part.get("indirect"):
             return self.said(rng.choice(part["indirect"]), rng, **slots)
         if roll < indirect + 0.3:
-            clause = fill(rng.choice(part["clauses"]), **slots)
+            clause = rng.choice(part["clauses"])
+            if rng.random() < 0.4:
+                clause = self.thesaurus.vary(clause, rng)
             carrier = rng.choice(self.talk["carriers"]["carriers"])
-            return self.said(carrier, rng, c=clause)
+            return self.said(carrier, rng, c=fill(clause, **slots))
         text = self.said(rng.choice(part["asks"]), rng, **slots)
         carriers = self.talk["carriers"]
         if rng.random() < 0.12:

@@ -1,13 +1,15 @@
 """The hand-written lines: complete, split for good, and never on two sides."""
 
 import copy
+import random
 
 import pytest
 
 from agent.memory.probe import grade
 from house import wordings
-from house.people import fill
-from house.wordings import check_kind, load_kinds, normalise, side, split
+from house.people import Grammar, Thesaurus, fill
+from house.values import Values
+from house.wordings import WORDINGS_DIR, check_kind, load_kinds, normalise, read_yaml, side, split
 
 KINDS = load_kinds()
 
@@ -91,3 +93,22 @@ def test_yaml_scalars_stay_what_was_written(tmp_path):
     path = tmp_path / "kind.yaml"
     path.write_text("yes: [no, 1990, on]\n")
     assert wordings.read_yaml(path) == {"yes": ["no", "1990", "on"]}
+
+
+def test_other_words_keep_the_slots_and_the_article_fits():
+    vary = Thesaurus({"film": ["old movie"], "i like": ["i adore"], "v": ["w"]}).vary
+    said = vary("I like a film called {v}.", random.Random(0), share=1.0)
+    assert said == "I adore an old movie called {v}."
+    assert vary("i like films", random.Random(0), share=1.0) == "i adore films"
+
+
+def test_held_out_lines_are_asked_as_they_were_written():
+    values = Values([])
+    assert not Grammar(values, side="dev").thesaurus.entries
+    assert Grammar(values, side="train").thesaurus.entries
+
+
+def test_no_exchange_gives_the_same_word_or_a_slot():
+    for phrase, others in read_yaml(WORDINGS_DIR / "talk" / "synonyms.yaml").items():
+        assert phrase == phrase.lower() and phrase not in others and others
+        assert not any("{" in other for other in others)
