@@ -210,22 +210,16 @@ class Grammar:
 
     def correction(self, fact: Fact, rng: random.Random) -> str:
         """Return a line that replaces `fact.earlier[-1]` by `fact.value`."""
-        if fact.subject.is_user:
+        around = self.talk["corrections"]
+        if fact.subject.is_user and rng.random() < 0.6:
             line = rng.choice(self.kinds[fact.kind]["corrections"])
-        else:
+        elif rng.random() < 0.8:
             line = rng.choice(self.part(fact.kind, fact.subject)["states"])
-            line = (
-                rng.choice(
-                    [
-                        "Correction: ",
-                        "I was wrong. ",
-                        "That has changed. ",
-                        "Update: ",
-                        "Not any more, ",
-                    ]
-                )
-                + line
-            )
+            opener = rng.choice(around["prefixes"])
+            line = opener + ("" if opener.endswith(" ") else " ") + _soften(line, opener)
+        else:
+            line = _stopped(rng.choice(self.part(fact.kind, fact.subject)["states"]))
+            line += " " + rng.choice(around["suffixes"])
         return self.said(line, rng, fact, old=fact.earlier[-1])
 
     # -- the assistant speaks --------------------------------------------------
