@@ -257,6 +257,15 @@ class LanguageModel:
             ).last_hidden_state[0]  # (S, H)
             return self._model.lm_head(hidden[targets.to(device) - 1])  # (N, V)
 
+    def answer_probabilities(self, batch: Sequence[Answered], *, slot: str) -> list[float]:
+        """Return the probability of each answer as a whole, in the order of the batch."""
+        with torch.inference_mode():
+            log_probs = self.answer_logits(batch, slot=slot).float().log_softmax(-1)  # (N, V)
+        tokens = torch.tensor([token for item in batch for token in item.answer])
+        of_tokens = log_probs.cpu().gather(1, tokens[:, None])[:, 0]
+        parts = of_tokens.split([len(item.answer) for item in batch])
+        return [part.sum().exp().item() for part in parts]
+
     # -- inside -----------------------------------------------------------------------------
 
     @property

@@ -5,12 +5,16 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
+import torch
 
+from agent import prompts
 from agent.memory.encoder import SentenceEncoder
 from agent.memory.lesson import Lesson
 from agent.memory.questions import QAPair, drop_near_duplicates, is_supported, parse_pairs
-from agent.memory.synthesis import agrees, deal, supported_value, transcript_of
+from agent.memory.synthesis import agrees, certainty, deal, supported_value, transcript_of
 from agent.memory.tables import Turn
+from agent.model import Answered
+from agent.slots import BASE
 
 
 def turn(number: int, message: str, reply: str = "Noted!", session: str = "s1") -> Turn:
@@ -116,3 +120,18 @@ def test_a_batch_holds_no_more_negatives_than_positives_and_replay_up_to_a_third
     assert {name: drawn.count(name) for name in ("new", "never_told", "unrelated")} == {
         "new": 10, "never_told": 4, "unrelated": 2,
     }  # fmt: skip
+
+
+def test_certainty_is_the_probability_of_the_whole_answer(tiny_model):
+    pairs = [replace(pair(question, ""), answer=answer) for question, answer in
+             [("Where do I live?", "Oslo."), ("What's my name?", "Your name is Ada."), ("Who?", "No.")]]  # fmt: skip
+    found = certainty(tiny_model, pairs, "x", checkpoint=lambda *_: None)
+    for one, probability in zip(pairs, found, strict=True):
+        prompt = tuple(tiny_model.encode(prompts.chat([], one.question, earlier="x")))
+        expected = 1.0
+        for token in tiny_model.encode_answer(one.answer):
+            with torch.inference_mode():
+                logits = tiny_model.answer_logits([Answered(prompt, (token,))], slot=BASE)
+            expected *= logits[0].softmax(-1)[token].item()
+            prompt += (token,)
+        assert probability == pytest.approx(expected, rel=1e-3)
