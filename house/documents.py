@@ -172,12 +172,30 @@ class Writer:
         return turns
 
     def sessions(self, turns: list, rng: random.Random) -> str:
-        """Return turns as the transcript of one to three sessions."""
+        """Return turns as the transcript of one to three sessions. In two of three transcripts
+        replies say nothing of what was told, so that the user's message must be understood."""
+        style = rng.random()
+        told = [
+            (message, self.weak_reply(rng, style) or reply if not reply.endswith("?") else reply)
+            for message, reply, _ in turns
+        ]
         cuts = sorted(
             rng.sample(range(1, len(turns)), min(len(turns) - 1, rng.choice([0, 0, 1, 2])))
         )
-        parts = [turns[i:j] for i, j in zip([0, *cuts], [*cuts, len(turns)], strict=True)]
-        return prompts.transcript([[turn[:2] for turn in part] for part in parts])
+        parts = [told[i:j] for i, j in zip([0, *cuts], [*cuts, len(turns)], strict=True)]
+        return prompts.transcript(parts)
+
+    def weak_reply(self, rng: random.Random, style: float) -> str:
+        """Return a reply that carries no fact: the word for withheld ones, a neutral one, one about
+        another matter; or empty, to keep the good one. `style` in 0..1 is the transcript's."""
+        if style < 0.35:
+            return prompts.WITHHELD
+        if style < 0.65 and rng.random() < 0.6:
+            if rng.random() < 0.7:
+                return rng.choice(NEUTRAL_REPLIES)
+            kind = self.grammar.kinds[rng.choice(self.named_kinds)]
+            return rng.choice([line for line in kind["acks"] if "{" not in line] or [""])
+        return ""
 
     def questions(self, rng: random.Random, level: float) -> list[prompts.Message]:
         """A transcript, then question-answer pairs about some of its messages."""
@@ -309,6 +327,25 @@ NEAR_REPLIES = [
     "Interesting. Is there a film you feel like tonight?",
     "Hm, that's a bit outside my reels.",
     "I see. Tell me more if you like.",
+]
+
+NEUTRAL_REPLIES = [
+    *NEAR_REPLIES,
+    prompts.WITHHELD,
+    "Noted.",
+    "Noted, thank you.",
+    "Got it.",
+    "Good to know.",
+    "Thanks for telling me.",
+    "I'll remember that.",
+    "Ah, all right.",
+    "Right, I have that.",
+    "That is good to hear.",
+    "Oh dear. A film might help.",
+    "Fair enough.",
+    "Lovely. Shall we find a film?",
+    "Thank you, that helps.",
+    "Understood.",
 ]
 
 

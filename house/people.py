@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from house.values import Values, join_and
+from house.values import NAMES, Values, join_and
 from house.wordings import PLACEHOLDER, WORDINGS_DIR, read_yaml, split
 from house.wordings import side as side_of
 
@@ -21,18 +21,15 @@ USER_FIELDS = {
 }  # fmt: skip
 """Lists of lines that the user says: these are split into train, dev and final."""
 
-RELATIONS = """sister;brother;mother;father;wife;husband;boyfriend;girlfriend;roommate;boss;neighbour;colleague;daughter;son;
-cousin;uncle;aunt;grandmother;grandfather;niece;nephew;mum;dad;best friend;flatmate;old friend""".replace(
-    "\n", ""
-).split(";")
-
 
 @dataclass(frozen=True)
 class Subject:
-    """Whom a fact is about; `my` is how the user names them, `your` how the assistant does."""
+    """Whom a fact is about; `my` is how the user names them, `your` how the assistant does,
+    `short` another way the user may name them later ("Oona" for "my friend Oona")."""
 
     my: str = ""
     your: str = ""
+    short: str = ""
 
     @property
     def is_user(self) -> bool:
@@ -173,7 +170,7 @@ class Grammar:
             text = opener + ("" if opener.endswith(" ") else " ") + _soften(text, opener)
         if rng.random() < 0.12:
             text = _stopped(text) + " " + rng.choice(intros["suffixes"])
-        if rng.random() < 0.15:
+        while rng.random() < 0.25:
             filler = rng.choice(self.talk["fillers"])
             text = (
                 _stopped(filler) + " " + text
@@ -185,7 +182,8 @@ class Grammar:
     def question(self, fact: Fact, rng: random.Random, *, indirect: float = 0.15) -> str:
         """Return a question that the fact answers."""
         part = self.part(fact.kind, fact.subject)
-        slots = {"k": fact.key, "my": fact.subject.my}
+        whom = fact.subject.short if rng.random() < 0.4 else ""
+        slots = {"k": fact.key, "my": whom or fact.subject.my}
         roll = rng.random()
         if roll < indirect and part.get("indirect"):
             return self.said(rng.choice(part["indirect"]), rng, **slots)
@@ -254,11 +252,13 @@ class Grammar:
     def new_subject(self, rng: random.Random) -> Subject:
         if rng.random() < 0.25:
             name = self.values.person_name(rng)
-            if rng.random() < 0.5:
+            if rng.random() < 0.3:
+                name = f"{rng.choice(NAMES['titles'])} {self.values.surname(rng)}"
+            if rng.random() < 0.4:
                 return Subject(name, name)
-            role = rng.choice(["friend", "colleague", "cousin", "neighbour"])
-            return Subject(f"my {role} {name}", f"your {role} {name}")
-        relation = rng.choice(RELATIONS)
+            role = rng.choice(NAMES["roles"])
+            return Subject(f"my {role} {name}", f"your {role} {name}", name)
+        relation = rng.choice(NAMES["relations"])
         return Subject(f"my {relation}", f"your {relation}")
 
 

@@ -1,49 +1,24 @@
 """Values for the slots of the wordings: real ones, and invented ones.
 
-Half of all names and places are invented from syllables, so that the only way
-to answer is to copy from the prompt. `novel` draws only invented ones: the exam
-uses it with syllable pairs that training never sees.
+Half of all names and places are invented from syllables, and phrases are put together from
+parts of others ("a broken ankle"), so that the only way to answer is to copy from the
+prompt. `novel` draws only invented words: the exam uses it with syllable pairs that
+training never sees.
 """
 
 import random
 import re
 from collections.abc import Callable
+from pathlib import Path
+
+from house.wordings import read_yaml
 
 ONSETS = "b br c ch cr d dr f fl g gr h j k kl l m n p pl qu r s sh sk st t th tr v w y z".split()
 VOWELS = "a e i o u ai ee ia io ou".split()
 CODAS = "n l r s th x m nd rk sh ck t".split() + [""] * 8
-FIRST_NAMES = """Ada Boris Carla Dmitri Elena Farid Grace Hugo Ines Jonas Keiko Liam Maria Noor Olga Pablo Quentin Rosa
-Samir Tilda Ursula Viktor Wanda Xavier Yusuf Zoe Anna Ben Chloe Daniel Emma Felix Greta Hannah Ivan Julia Karim Lena Marco
-Nadia Oscar Priya Ravi Sofia Tom Uma Vera Will Yara Zack Alice Bob Clara David Eva Frank Gina Henry Iris Jack Kate Leo Mina
-Nina Otto Paula Rita Sam Tess Victor Wei Amir Bruno Celine Dora Emil Fatima Georg Helga Igor Jasmin Kofi Lucia Mehmet
-Nora Omar Petra Rafael Sven Tariq Ulla Vito Ximena Yuki Zainab Arthur Beatrice Caleb Daphne Elias Freya""".split()
-SURNAMES = """Hale Moreau Okafor Lindqvist Brandt Castellano Duarte Eriksen Fontaine Grady Haddad Ivanova Jensen Kowalski
-Larsen Mbeki Novak Ortiz Petrov Quinn Rossi Sato Tanaka Urban Vega Weiss Yilmaz Zhang Abbott Bellini Crowe Demir Egger""".split()
-PLACES = """Turin Lisbon Oslo Kyoto Porto Leeds Ghent Bergen Malmö Seville Boston Denver Lagos Nairobi Hanoi Osaka Lima
-Quito Bristol Cork Galway Graz Basel Lyon Nantes Bilbao Naples Bari Split Riga Tallinn Vilnius Krakow Prague Brno Utrecht
-Tampere Dakar Tunis Cairo Izmir Beirut Pune Perth Hobart Austin Portland Toronto Halifax Montreal Santiago Montevideo
-Madrid Rome Paris Berlin Vienna London Dublin Athens Cusco Busan Taipei Aberdeen Freiburg Leipzig""".split()
-COUNTRIES = """Portugal Japan Norway Mexico Iceland Peru Kenya Italy Vietnam Canada Greece Morocco Chile Finland India Ireland
-Brazil Poland Turkey Cuba Nepal Spain France Egypt Korea Georgia""".split()
-LANGUAGES = """French Spanish Italian German Portuguese Japanese Korean Arabic Hindi Turkish Polish Dutch Swedish Greek Finnish
-Mandarin Russian Catalan Welsh Danish Hungarian Czech Farsi Swahili Tamil""".split()
 WEEKDAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
 MONTHS = """January February March April May June July August September October November December""".split()
-PETS = """Miso Biscuit Luna Pepper Olive Rufus Nori Pixel Bruno Mochi Tofu Salem Ziggy Hazel Waffle Pickle Maple Oreo Shadow
-Cosmo Basil Ginger Taco Smokey Nala Felix Dusty Peanut Marble Clover""".split()
-BANDS = """Radiohead;Nina Simone;The Cure;Fela Kuti;Portishead;Kraftwerk;Joni Mitchell;David Bowie;Massive Attack;Björk;Sade;
-Leonard Cohen;The Smiths;Mercedes Sosa;Sigur Rós;Blur;Prince;Arcade Fire;Stereolab;Tame Impala""".replace(
-    "\n", ""
-).split(";")
-BOOKS = """Dune;Middlemarch;Beloved;The Trial;Emma;Kindred;Pedro Páramo;Ulysses;The Hobbit;Momo;Solaris;Moby Dick;Siddhartha;
-Persuasion;Rebecca;The Stranger;Things Fall Apart;Norwegian Wood;The Leopard;Stoner""".replace(
-    "\n", ""
-).split(";")
-SERIES = """The Wire;Twin Peaks;Fleabag;Breaking Bad;Dark;The Office;Severance;Borgen;Fargo;The Sopranos;Detectorists;Lost;
-Succession;Frasier;Andor;Deadwood;Fawlty Towers;Columbo;Better Call Saul;Derry Girls""".replace(
-    "\n", ""
-).split(";")
-CINEMAS = "Rialto Odeon Luna Astor Capitol Lumière Roxy Phoenix Metropol Gaumont Eden Regal Apollo Curzon".split()
+NAMES = read_yaml(Path(__file__).with_name("values.yaml"))
 GENRES = {
     "action": ("action films", "an action film"),
     "adventure": ("adventure films", "an adventure film"),
@@ -87,6 +62,19 @@ def invented_name(rng: random.Random, *, novel: bool = False) -> str:
     return invented_word(rng, novel=novel).capitalize()
 
 
+def with_article(phrase: str) -> str:
+    """Return the phrase with "a" or "an" as its next letter wants it."""
+    return re.sub(r"^an? (?=(\w))", lambda match: "an " if match[1] in "aeiou" else "a ", phrase)
+
+
+def recombined(value: str, other: str) -> str:
+    """Return the beginning of one phrase with the last word of the other, "a twisted" + "a broken
+    wrist": a value of everyday words that stands in no list. Single words stay."""
+    head, _, _ = value.rpartition(" ")
+    _, _, tail = other.rpartition(" ")
+    return with_article(f"{head} {tail}") if head else value
+
+
 def join_and(items: list[str]) -> str:
     """Return "a", "a and b", "a, b and c"."""
     return items[0] if len(items) == 1 else ", ".join(items[:-1]) + " and " + items[-1]
@@ -101,12 +89,14 @@ class Values:
         self._directors = sorted({name for film in films for name in film["directors"]})
         self._actors = sorted({name for film in films for name in film["actors"]})
         self._generators: dict[str, Callable[[random.Random], str]] = {
-            "first_name": lambda rng: self._half(rng, FIRST_NAMES),
+            "first_name": lambda rng: self._half(rng, NAMES["first_names"]),
             "full_name": self._full_name,
-            "place": lambda rng: self._half(rng, PLACES),
-            "country": lambda rng: self._half(rng, COUNTRIES, 0.2),
-            "pet_name": lambda rng: self._half(rng, PETS),
-            "company": lambda rng: self._name(rng) + rng.choice(["", "", " Ltd", " Systems", " Foods", " Bank"]),
+            "author": lambda rng: self._full_name(rng, NAMES["authors"]),
+            "composer": lambda rng: self._full_name(rng, NAMES["composers"]),
+            "place": lambda rng: self._half(rng, NAMES["places"]),
+            "country": lambda rng: self._half(rng, NAMES["countries"], 0.2),
+            "pet_name": lambda rng: self._half(rng, NAMES["pets"]),
+            "company": lambda rng: self._coined(rng, "companies", ["{}", "{}", "{} Ltd", "{} Systems", "{} Foods", "{} Bank", "Maison {}", "{} & Sons"]),
             "film": self._film_title,
             "director": lambda rng: self._person(rng, self._directors),
             "actor": lambda rng: self._person(rng, self._actors),
@@ -114,14 +104,14 @@ class Values:
             "weekday": lambda rng: rng.choice(WEEKDAYS),
             "date": lambda rng: f"{rng.randint(1, 28)} {rng.choice(MONTHS)}",
             "clock": self._clock,
-            "band": lambda rng: rng.choice(BANDS) if rng.random() < 0.4 else "The " + self._name(rng) + "s",
-            "school": lambda rng: f"{self._half(rng, PLACES)} {rng.choice(['College', 'University', 'High'])}",
-            "team": lambda rng: rng.choice(["FC {}", "{} United", "{} Rovers", "the {} Bears"]).format(self._half(rng, PLACES)),
-            "book": lambda rng: rng.choice(BOOKS) if rng.random() < 0.5 else "The " + self._name(rng) + rng.choice([" Garden", " Letters", " House", " Year"]),
-            "series": lambda rng: rng.choice(SERIES) if rng.random() < 0.5 else self._name(rng) + rng.choice([" Bay", " Street", " Files", ""]),
-            "street": lambda rng: self._name(rng) + rng.choice([" Street", " Lane", " Road", " Square"]),
-            "cinema": lambda rng: "the " + (rng.choice(CINEMAS) if rng.random() < 0.5 else self._name(rng)),
-            "language": lambda rng: self._half(rng, LANGUAGES, 0.25),
+            "band": lambda rng: self._coined(rng, "bands", ["The {}s", "{}", "The {} Five", "{} and the Rest"]),
+            "school": lambda rng: self._coined(rng, "schools", ["{} College", "{} University", "{} High", "{} Primary"]),
+            "team": lambda rng: self._coined(rng, "teams", ["FC {}", "{} United", "{} Rovers", "the {} Bears", "{} City", "St {}"]),
+            "book": lambda rng: self._coined(rng, "books", ["The {} Garden", "The {} Letters", "The {} House", "A Year in {}", "{}"]),
+            "series": lambda rng: self._coined(rng, "series", ["{} Bay", "{} Street", "{} Files", "{}", "The {}s"]),
+            "street": lambda rng: self._coined(rng, "streets", ["{} Street", "{} Lane", "{} Road", "{} Square"]),
+            "cinema": lambda rng: "the " + self._coined(rng, "cinemas", ["{}"]),
+            "language": lambda rng: self._half(rng, NAMES["languages"], 0.25),
         }  # fmt: skip
 
     def draw(self, kind: dict, rng: random.Random) -> str:
@@ -129,8 +119,13 @@ class Values:
         if "value" in kind:
             return self._generators[kind["value"]](rng)
         value = rng.choice(kind["values"])
-        if kind.get("made_up") == "false" or rng.random() > (1.0 if self._novel else 0.35):
+        if kind.get("made_up") == "false":
             return value
+        roll = 0.0 if self._novel else rng.random()
+        if roll > 0.55:
+            return value
+        if roll > 0.30:
+            return recombined(value, rng.choice(kind["values"]))
         word = invented_word(rng, novel=self._novel)
         first, *_, last = ["", *value.split()] if " " not in value else value.split()
         if first[:1].isupper() or (not first and value[0].isupper()):
@@ -139,10 +134,13 @@ class Values:
             word = f"{first} {word}"
         if " " in value and rng.random() < 0.4:
             word += f" {last}"
-        return re.sub(r"^an? (?=(\w))", lambda match: "an " if match[1] in "aeiou" else "a ", word)
+        return with_article(word)
 
     def person_name(self, rng: random.Random) -> str:
-        return self._half(rng, FIRST_NAMES)
+        return self._half(rng, NAMES["first_names"])
+
+    def surname(self, rng: random.Random) -> str:
+        return self._half(rng, NAMES["surnames"])
 
     def _name(self, rng: random.Random) -> str:
         return invented_name(rng, novel=self._novel)
@@ -151,8 +149,18 @@ class Values:
         is_invented = self._novel or rng.random() < share
         return self._name(rng) if is_invented else rng.choice(real)
 
-    def _full_name(self, rng: random.Random) -> str:
-        return f"{self._half(rng, FIRST_NAMES)} {self._half(rng, SURNAMES)}"
+    def _coined(self, rng: random.Random, name: str, frames: list[str]) -> str:
+        """Return a real name of the list, or an invented word or a place in one of the frames."""
+        if not self._novel and rng.random() < 0.5:
+            return rng.choice(NAMES[name])
+        word = self._name(rng) if self._novel else self._half(rng, NAMES["places"], 0.7)
+        return rng.choice(frames).format(word)
+
+    def _full_name(self, rng: random.Random, real: list[str] | None = None) -> str:
+        if real and not self._novel and rng.random() < 0.4:
+            return rng.choice(real)
+        first, last = NAMES["first_names"], NAMES["surnames"]
+        return f"{self._half(rng, first)} {self._half(rng, last)}"
 
     def _person(self, rng: random.Random, real: list[str]) -> str:
         return self._full_name(rng) if self._novel or rng.random() < 0.3 else rng.choice(real)
