@@ -68,11 +68,11 @@ class Settings(BaseSettings):
 
     # -- target sentences (design.md 6, rules 3-6) -----------------------------------------
 
-    question_rounds: int = Field(3, ge=1)
-    """Times each message is asked about, in each kind. Chosen, not measured."""
+    question_rounds: int = Field(2, ge=1)
+    """Times each message is asked about, in each kind. Measured: docs/lab_book.md."""
 
-    question_temperature: float = Field(0.8, gt=0)
-    """Sampling temperature of the questions. Chosen, not measured."""
+    question_temperature: float = Field(0.6, gt=0)
+    """Sampling temperature of the questions. Measured: docs/lab_book.md."""
 
     use_question_bank: bool = True
     """Ask the general questions about a person beside the model's own."""
@@ -91,7 +91,7 @@ class Settings(BaseSettings):
     learning_rate: float = Field(3e-3, gt=0, lt=1)
     """Peak rate of AdamW. Measured: docs/lab_book.md."""
 
-    max_steps: int = Field(150, ge=1)
+    max_steps: int = Field(60, ge=1)
     """Steps of one training, if it does not stop before. Measured: docs/lab_book.md."""
 
     batch_size: int = Field(16, ge=2)

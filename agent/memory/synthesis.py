@@ -63,7 +63,7 @@ class Synthesis:
     num_doubtful: int
     """Facts for which the teacher contradicted itself or the evidence: not trained."""
     teacher_agreement: float | None
-    """Share of wordings to which the teacher gave the value, over the facts that were kept."""
+    """Share of wordings the teacher answered to which it gave the value, over the kept facts."""
 
     def of_use(self, use: str) -> list[QAPair]:
         return [pair for pair in self.pairs if pair.use == use]
@@ -144,6 +144,8 @@ def synthesize(
     )
     facts: dict[tuple, list[tuple[QAPair, bool]]] = {}
     for pair, answer in zip(candidates, answers, strict=True):
+        if is_abstention(answer):
+            continue  # The question asks for something else: it speaks neither for nor against.
         is_right = agrees(pair, answer)
         facts.setdefault((pair.turn_ids, normalise(pair.value)), []).append(
             (replace(pair, answer=answer), is_right)
