@@ -2,11 +2,12 @@
 
 python -m house text --number 3          read some training documents
 python -m house tokenizer RUN            train the tokenizer of a run
-python -m house train RUN --tokens 20e6  train, or go on training
+python -m house train RUN --minutes 60   train, or go on training
 python -m house export RUN               write house/weights from a run
 python -m house exam                     what the exported model can do
 """
 
+import json
 import logging
 import random
 from pathlib import Path
@@ -62,8 +63,9 @@ def tokenizer(run: Run, documents: int = 40_000, seed: int = 1) -> None:
 
 @app.command()
 def train(
-    run: Run, tokens: float = 20e6, decay: float = 0.3, seed: int = 0, max_minutes: float = 1e6
-) -> None:
+    run: Run, tokens: float = 1e9, minutes: float = 180, decay: float = 0.3, seed: int = 0,
+    start: Annotated[Path | None, typer.Option(help="folder of weights to begin with")] = None,
+) -> None:  # fmt: skip
     """Train from scratch, or go on from the run's checkpoint; a line of log.jsonl every 50 steps."""
     from transformers import AutoTokenizer
 
@@ -71,41 +73,39 @@ def train(
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     training = Training(
-        run,
-        new_writer(),
-        AutoTokenizer.from_pretrained(run),
-        seed=seed,
-        total_tokens=tokens,
-        decay=decay,
-    )
+        run, new_writer(), new_writer("dev", novel=True), AutoTokenizer.from_pretrained(run),
+        seed=seed, total_tokens=tokens, total_seconds=minutes * 60, decay=decay,
+    )  # fmt: skip
     if (run / "checkpoint.pt").exists():
         training.resume()
-    training.run(max_seconds=max_minutes * 60)
+    elif start is not None:
+        training.start_from(start)
+    training.run()
+    training.save_weights(run / "weights")
 
 
 @app.command()
 def export(
     run: Run, to: Path = HOUSE_WEIGHTS, seed: int = 0, hardware: str = "two CPU cores"
 ) -> None:
-    """Write weights in bf16, tokenizer, chat template and card from a run's checkpoint."""
-    import torch
-    from transformers import AutoTokenizer
+    """Copy the weights of a finished run to where the app finds them, with tokenizer and card."""
+    import shutil
 
-    from house.card import hash_of_prompts, write_card
-    from house.train import new_model
+    from transformers import AutoConfig, AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(run)
-    model = new_model(tokenizer)
-    saved = torch.load(run / "checkpoint.pt", weights_only=True)
-    model.load_state_dict(saved["model"])
-    model.to(torch.bfloat16).save_pretrained(to, max_shard_size="15MB")
-    tokenizer.save_pretrained(to)
-    parameters, config = sum(p.numel() for p in model.parameters()), model.config
+    from house.card import hash_of_prompts, num_parameters, write_card
+
+    state = json.loads((run / "weights" / "state.json").read_text(encoding="utf-8"))
+    shutil.copytree(
+        run / "weights", to, dirs_exist_ok=True, ignore=shutil.ignore_patterns("state.json")
+    )
+    AutoTokenizer.from_pretrained(run).save_pretrained(to)
+    parameters, config = num_parameters(to), AutoConfig.from_pretrained(to)
     card = {
         "parameters": parameters / 1e6, "megabytes": parameters * 2 / 1e6, "layers": config.num_hidden_layers,
         "width": config.hidden_size, "context": config.max_position_embeddings, "vocabulary": config.vocab_size,
-        "tokens": saved["state"]["tokens"] / 1e6, "steps": saved["state"]["steps"],
-        "hours": saved["state"]["seconds"] / 3600, "hardware": hardware, "seed": seed, "prompts": hash_of_prompts(),
+        "tokens": state["tokens"] / 1e6, "steps": state["steps"],
+        "hours": state["seconds"] / 3600, "hardware": hardware, "seed": seed, "prompts": hash_of_prompts(),
     }  # fmt: skip
     write_card(to, card)
     typer.echo(f"{to}: {card['parameters']:.1f} M parameters")

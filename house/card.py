@@ -2,7 +2,10 @@
 
 import hashlib
 import json
+import math
 from pathlib import Path
+
+from safetensors import safe_open
 
 from agent import prompts
 from agent.memory.probe import interval
@@ -53,6 +56,15 @@ wrong more often the more a message wanders. What it says about films outside th
 
 def hash_of_prompts() -> str:
     return hashlib.sha256(Path(prompts.__file__).read_bytes()).hexdigest()
+
+
+def num_parameters(folder: Path) -> int:
+    """Return how many numbers the weights of a folder hold."""
+    total = 0
+    for path in folder.glob("*.safetensors"):
+        with safe_open(path, "pt") as file:
+            total += sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118
+    return total
 
 
 def write_card(folder: Path, card: dict) -> None:

@@ -15,6 +15,7 @@ from agent.catalogue import GENRES as ONE_OF_GENRE
 from agent.catalogue import Film
 from house.people import USER, Fact, Grammar, fill
 from house.values import join_and
+from house.wordings import normalise
 from house.world import Turn, World, film_slots, pick
 
 
@@ -24,18 +25,28 @@ class Writer:
     def __init__(self, grammar: Grammar, films: list[Film]) -> None:
         self.grammar, self.films = grammar, films
         named = [kind for kind in grammar.kinds if ":" not in kind]
-        open_kinds = [kind for kind in grammar.kinds if ":" in kind]
+        open_kinds = [
+            kind for kind in grammar.kinds if ":" in kind and kind not in grammar.relations
+        ]
         self.named_kinds, self.open_kinds = named, open_kinds
 
     def document(self, rng: random.Random, level: float = 1.0) -> list[prompts.Message]:
+        """Return a document, of a side's own lines alone: put together of parts, a line may be one
+        that is held out."""
         sort = rng.choices([self.chat, self.questions, self.film_talk], [0.68, 0.17, 0.15])[0]
-        return sort(rng, level)
+        while True:
+            messages = sort(rng, level)
+            if not any(
+                normalise(part["content"]) in self.grammar.held_out for part in messages[1:]
+            ):
+                return messages
 
     def kinds(self, rng: random.Random) -> list[str]:
-        """Return the kinds one person talks about: named ones, some open ones, tastes more often."""
+        """Return the kinds one person talks about: named ones, as many open ones, tastes more often.
+        The more open kinds, the less a kind is known by heart: docs/lab_book.md."""
         tastes = ["loved_genre", "hated_genre", "seen_film", "favourite_film", "name"]
-        open_kinds = rng.sample(self.open_kinds, min(12, len(self.open_kinds)))
-        return self.named_kinds + open_kinds + tastes * 2
+        open_kinds = rng.sample(self.open_kinds, min(100, len(self.open_kinds)))
+        return self.named_kinds + open_kinds + self.grammar.relations + tastes * 2
 
     # -- telling, in turns -------------------------------------------------------
 
@@ -57,22 +68,23 @@ class Writer:
                 message, reply = self.idle_turn(world)
                 turns.append((message, reply, []))
                 continue
-            elif roll < 0.18 and world.facts:
+            elif roll < 0.20 and world.facts:
                 fact = rng.choice(world.facts)
                 if grammar.kinds[fact.kind].get("many") == "true":
                     continue
                 message, facts = world.tell_corrected(fact), [fact]
             else:
                 fact = world.new_fact(kinds)
-                message, facts = world.tell(fact), [fact]
+                before = len(world.facts)
+                message, facts = world.tell(fact), world.facts[before:]
                 if rng.random() < 0.18 and num_facts > 1:
                     second = world.new_fact(kinds)
                     more = world.tell(second)
                     glue = rng.choice([" ", " ", " And ", " Oh, and ", " Also, "])
                     message = f"{message if message.endswith(('.', '!', '?')) else message + '.'}{glue}{more}"
-                    facts.append(second)
+                    facts = world.facts[before:]
             num_facts -= len(facts)
-            reply = grammar.acknowledgement(facts[-1], rng)
+            reply = grammar.acknowledgement(rng.choice(facts), rng)
             if num_facts > 0 and rng.random() < 0.25:
                 fact = world.new_fact(kinds, share_other=0)
                 if fact.subject.is_user and grammar.kinds[fact.kind]["elicit"]:
@@ -125,7 +137,7 @@ class Writer:
                 lambda: [world.ask(rng.choice(fresh.pop() or world.facts))] if world.facts else [],
             ),
             (0.20, lambda: [world.ask_unknown(kinds)]),
-            (0.04, lambda: self.told_now(world, rng)),
+            (0.07, lambda: self.told_now(world, rng)),
             (0.03, lambda: [world.ask_summary()]),
             (0.06, lambda: self.wish_turns(world, rng)),
             (0.06, lambda: [world.ask_would_like(self.films)]),

@@ -10,8 +10,9 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from house.values import NAMES, Values, join_and
-from house.wordings import PLACEHOLDER, WORDINGS_DIR, read_yaml, split
+from agent.memory.probe import grade
+from house.values import NAMES, Values, invented_word, join_and
+from house.wordings import PLACEHOLDER, WORDINGS_DIR, normalise, read_yaml, split
 from house.wordings import side as side_of
 
 USER_FIELDS = {
@@ -22,18 +23,28 @@ USER_FIELDS = {
 """Lists of lines that the user says: these are split into train, dev and final."""
 
 
+GARBLED = 0.15
+"""Share of the user's lines in training whose words are garbled."""
+
+
 @dataclass(frozen=True)
 class Subject:
-    """Whom a fact is about; `my` is how the user names them, `your` how the assistant does,
-    `short` another way the user may name them later ("Oona" for "my friend Oona")."""
+    """Whom a fact is about: `my` is how the user names them ("my friend Oona"), `your` how the
+    assistant does; later the user may say `short` ("Oona") or `role` ("my friend") as well."""
 
     my: str = ""
     your: str = ""
     short: str = ""
+    role: str = ""
 
     @property
     def is_user(self) -> bool:
         return not self.my
+
+    @property
+    def whom(self) -> str:
+        """The same for the same person, named or not."""
+        return self.role or self.my
 
 
 USER = Subject()
@@ -87,6 +98,28 @@ def typo(template: str, rng: random.Random) -> str:
     return " ".join(words)
 
 
+SAID = "You said {v}."
+"""The answer to nearly all open kinds: the value alone has to be found. A model that answers each
+in a sentence of its own learns the sentences by heart: docs/lab_book.md."""
+
+NEGATIONS = {"not", "no", "never", "nothing", "nobody", "without", "hardly", "neither", "nor"}
+
+
+def garbled(template: str, rng: random.Random) -> str:
+    """Return the template with some of its words gone, exchanged or made up, slots and negations
+    apart: what stays must do, so that no line is known by one word alone."""
+    words = []
+    for word in template.split(" "):
+        roll = rng.random()
+        if "{" in word or word.lower().strip(".,!?") in NEGATIONS or "n't" in word or roll > 0.16:
+            words.append(word)
+        elif roll > 0.13:
+            words.append(invented_word(rng))
+        elif roll > 0.10 and words and "{" not in words[-1]:
+            words.insert(-1, word)
+    return " ".join(words) or template
+
+
 class Thesaurus:
     """Exchanges words and phrases for others that mean the same, so that a wording that training
     never saw is made of words it did see (Wei and Zou 2019, arXiv:1901.11196, section 2)."""
@@ -120,6 +153,7 @@ class Grammar:
     def __init__(self, values: Values, *, side: str = "train") -> None:
         self.values, self.side = values, side
         folders = {name: _read_folder(WORDINGS_DIR / name) for name in ("facts", "talk", "films")}
+        self.held_out = held_out_lines(folders) if side == "train" else set()
         synonyms = folders["talk"].pop("synonyms")
         self.thesaurus = Thesaurus(synonyms if side == "train" else {})
         self.kinds = only_side(folders["facts"], side)
@@ -132,6 +166,15 @@ class Grammar:
             self.kinds[f"my:{item['noun']}"] = attribute_kind(item, self.talk["attribute_frames"])
         for item in of_side(self.talk.pop("activities", []), side, "verb"):
             self.kinds[f"i:{item['verb']}"] = activity_kind(item)
+        relations = self.talk.pop("relations")
+        self.things = split(relations["things"].split(", "), side)
+        for item in relations["relations"]:
+            self.kinds[f"thing:{item['name']}"] = relation_kind(item, self.things)
+        self.relations = [kind for kind in self.kinds if kind.startswith("thing:")]
+        for items in _read_folder(WORDINGS_DIR / "life").values():
+            for item in of_side(items, side, "told"):
+                asks = [line for line in item["asks"] if normalise(line) not in self.held_out]
+                self.kinds[f"life:{item['told']}"] = life_kind(item | {"asks": asks})
 
     def part(self, kind: str, subject: Subject) -> dict:
         """Return the wordings of a kind for a subject."""
@@ -145,7 +188,10 @@ class Grammar:
         """Return a user's line as typed: at times in other words, in lower case (the value of
         `fact` then too), without a final stop, or with a slip."""
         if rng.random() < 0.4:
-            template = self.thesaurus.vary(template, rng)
+            varied = self.thesaurus.vary(template, rng)
+            template = template if normalise(varied) in self.held_out else varied
+        if self.side == "train" and rng.random() < GARBLED:
+            template = garbled(template, rng)
         roll = rng.random()
         if roll < 0.06:
             template = typo(template, rng)
@@ -182,8 +228,9 @@ class Grammar:
     def question(self, fact: Fact, rng: random.Random, *, indirect: float = 0.15) -> str:
         """Return a question that the fact answers."""
         part = self.part(fact.kind, fact.subject)
-        whom = fact.subject.short if rng.random() < 0.4 else ""
-        slots = {"k": fact.key, "my": whom or fact.subject.my}
+        subject = fact.subject
+        names = [name for name in (subject.my, subject.short, subject.role) if name]
+        slots = {"k": fact.key, "my": rng.choice(names) if names else ""}
         roll = rng.random()
         if roll < indirect and part.get("indirect"):
             return self.said(rng.choice(part["indirect"]), rng, **slots)
@@ -238,32 +285,49 @@ class Grammar:
 
     def unknown(self, kind: str, subject: Subject, rng: random.Random, key: str = "") -> str:
         """Return what is said about a thing that was never told."""
+        is_open = "told" in self.part(kind, subject)
+        topic = self.topic(kind, subject, key)
+        return self.not_told("that" if is_open and rng.random() < 0.6 else topic, rng)
+
+    def not_told(self, topic: str, rng: random.Random) -> str:
         lines = self.talk["unknown"]["answers"]
-        line = lines[0] if rng.random() < 0.7 else rng.choice(lines)
-        return fill(line, t=self.topic(kind, subject, key))
+        return fill(lines[0] if rng.random() < 0.7 else rng.choice(lines), t=topic)
 
     # -- making facts ----------------------------------------------------------
 
     def new_fact(self, kind: str, subject: Subject, rng: random.Random) -> Fact:
         wordings = self.kinds[kind]
         key = rng.choice(wordings["keys"]) if wordings.get("keys") else ""
+        if kind.startswith("thing:") and rng.random() < 0.3:
+            key = invented_word(rng)  # whatever it is, it is the same word in message and question
         return Fact(kind, subject, self.values.draw(wordings, rng), key)
 
     def new_subject(self, rng: random.Random) -> Subject:
-        if rng.random() < 0.25:
+        if rng.random() < 0.35:
             name = self.values.person_name(rng)
             if rng.random() < 0.3:
                 name = f"{rng.choice(NAMES['titles'])} {self.values.surname(rng)}"
-            if rng.random() < 0.4:
+            if rng.random() < 0.3:
                 return Subject(name, name)
-            role = rng.choice(NAMES["roles"])
-            return Subject(f"my {role} {name}", f"your {role} {name}", name)
+            role = rng.choice(NAMES["relations"])
+            return Subject(f"my {role} {name}", f"your {role}", name, f"my {role}")
         relation = rng.choice(NAMES["relations"])
         return Subject(f"my {relation}", f"your {relation}")
 
 
 def _read_folder(folder: Path) -> dict:
     return {path.stem: read_yaml(path) for path in sorted(folder.glob("*.yaml"))}
+
+
+def held_out_lines(data: object, name: str = "") -> set[str]:
+    """Return the user's lines of dev and final in a tree, normalised."""
+    if isinstance(data, dict):
+        return set().union(*(held_out_lines(value, key) for key, value in data.items()))
+    if not isinstance(data, list):
+        return set()
+    lines = [line for line in data if isinstance(line, str) and name in USER_FIELDS]
+    found = {normalise(line) for line in lines if side_of(line) != "train"}
+    return found.union(*(held_out_lines(item, name) for item in data if not isinstance(item, str)))
 
 
 def only_side(data: object, side: str, name: str = "") -> object:
@@ -312,18 +376,72 @@ def activity_kind(item: dict) -> dict:
     state = item["state"].rstrip(".")
     question = item["ask"].rstrip("?")
     mine = state.replace("{v}", "").replace("  ", " ").strip()
+    topic = (
+        f"what you {rest}" if told.startswith("You ") and not told.startswith("You're") else "that"
+    )
+    clause = f"what {mine}" if state.startswith("I ") else f"the answer to this: {question}"
+    return _open_kind(
+        item, topic, [item["state"], *item["other_ways"]], [item["ask"], *item["other_asks"]], [clause]
+    )  # fmt: skip
+
+
+def relation_kind(item: dict, things: list[str]) -> dict:
+    """Return "what my … is made of" as a kind of fact, with things as its keys."""
+    entry = item | {"made_up": item.get("made_up", "true"), "values": item.get("values", [])}
+    kind = _open_kind(entry, item["topic"], item["states"], item["asks"], item["clauses"])
+    value = {"value": item["value"]} if "value" in item else {}
+    return kind | value | {"yesno": item["yesno"], "keys": things, "answers": [item["told"], SAID]}
+
+
+def life_kind(item: dict) -> dict:
+    """Return a small fact of everyday life as a kind of fact."""
+    mine = first_person(item["topic"])
+    clauses = [mine] if mine else [f"the answer to this: {item['asks'][0].rstrip('?')}"]
+    kind = _open_kind(item, item["topic"], item["says"], item["asks"], clauses)
+    # "my skis" would have to become "your skis" in an answer, and would be no copy.
+    values = [
+        value for value in item["values"] if not re.search(r"\b(?:my|our|me|i)\b", value.lower())
+    ]
+    return kind | {
+        "values": values or ["a secret"],
+        "look_alikes": [tuple(line.split(" | ")) for line in item["near"]],
+    }
+
+
+def _open_kind(
+    item: dict, topic: str, states: list[str], asks: list[str], clauses: list[str]
+) -> dict:
+    told, state = item["told"].rstrip("."), states[0].rstrip(".")
+    state = state[0].lower() + state[1:] if state.startswith(("My ", "Our ", "The ")) else state
+    # What sounds like a denial ("You never gave back …") would be judged as one.
+    is_plain = grade(item["told"].replace("{v}", "Zorblax"), ["Zorblax"])
     return {
-        "group": "life", "topic": f"what you {rest}" if told.startswith("You ") and not told.startswith("You're") else "that",
-        "values": item["values"], "made_up": item.get("made_up", "true"), "indirect": [],
-        "states": [item["state"], *item["other_ways"]], "asks": [item["ask"], *item["other_asks"]],
-        "clauses": [f"what {mine}"] if state.startswith("I ") else [f"the answer to this: {question}"],
-        "yesno": [f"Is it true that {state[0] + state[1:]}?", f"Did I say {state}?", f"{state}, right?"],
-        "answers": [item["told"]], "yes": [f"Yes, {_lower_you(told)}."], "no": [f"No, {_lower_you(told)}."],
+        "group": "life", "topic": topic, "values": item["values"], "made_up": item.get("made_up", "true"),
+        "states": states, "asks": asks, "indirect": [], "clauses": clauses,
+        "yesno": [f"Is it true that {state}?", f"Did I say {state}?", f"{states[0].rstrip('.')}, right?"],
+        "told": item["told"], "answers": [SAID, item["told"], item["told"]] if is_plain else [SAID],
+        "yes": ["Yes, you said {v}.", f"Yes, {_lower_you(told)}."][: 1 + is_plain],
+        "no": ["No, you said {v}.", f"No, {_lower_you(told)}."][: 1 + is_plain],
         "near": ["Somebody was talking about {v} today.", "What do you think of {v}?"],
         "acks": ["Noted, {v}.", "Good to know.", "I'll remember that.", "{v}, got it."],
-        "corrections": [f"Correction: {state} now.", f"Actually not {{old}}. {state}.", f"That has changed, {state} these days."],
+        "corrections": [f"Correction: {state} now.", f"Actually not {{old}}. {states[0].rstrip('.')}.", f"That has changed, {state} these days."],
         "elicit": [], "replies": [],
     }  # fmt: skip
+
+
+PREPOSITION = "(?:to|for|of|with|from|near|by|at|behind|beside|on|about|around|after|before|above|below|under|opposite|against|without|between|than|and)"
+
+
+def first_person(topic: str) -> str:
+    """Return "what you keep in your shed" as the user says it, empty where "you" is an object."""
+    if re.search(
+        rf"\b(?:who|what|which \w+) \w+(?:s|ed|t|ve|ld) you\b|\byou$|\b{PREPOSITION} you\b", topic
+    ):
+        return ""
+    for yours, mine in (("you're", "I'm"), ("you've", "I've"), ("you'd", "I'd"), ("yourself", "myself"),
+                        ("yours", "mine"), ("your", "my"), ("you were", "I was"), ("you are", "I am"), ("you", "I")):  # fmt: skip
+        topic = re.sub(rf"\b{yours}\b", mine, topic)
+    return topic
 
 
 def _lower_you(told: str) -> str:

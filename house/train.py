@@ -5,23 +5,25 @@
 Dimension key:
     B  rows in a batch
     T  tokens in a row; a row holds whole documents, each of which sees only itself
-    N  answer tokens of a batch that are trained
+    N  tokens of a batch that are trained
 
 The learning rate is constant after a short warm-up and falls linearly to 0 over the last
 `decay` of the run, so a longer run can start from any checkpoint of a shorter one that was
-taken before its decay.
+taken before its decay. A run ends at a number of tokens, or of minutes if they come first.
 """
 
 import json
 import logging
 import random
 import time
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
 from house.documents import Writer
@@ -29,22 +31,40 @@ from house.tokenizer import Encoder
 
 logger = logging.getLogger(__name__)
 
-BATCH_TOKENS = 6144
-"""B · T of every batch. Chosen: few enough for many steps in an hour of CPU."""
 
-ROW_TOKENS = (768, 1024)
+@dataclass(frozen=True)
+class Recipe:
+    """What depends on the machine."""
+
+    batch_tokens: int
+    """B · T of every batch."""
+    shard_documents: int
+    """Documents made at a time; batches do not cross shards."""
+    workers: int
+    """Processes that make shards; 0 makes them between the steps."""
+    rates: tuple[float, float]
+    """Peak learning rates of Muon and AdamW."""
+
+
+CPU = Recipe(batch_tokens=6144, shard_documents=1200, workers=0, rates=(0.01, 3e-3))
+"""Chosen: few tokens a batch, for many steps in an hour."""
+
+GPU = Recipe(batch_tokens=65536, shard_documents=6000, workers=14, rates=(0.02, 3e-3))
+"""Chosen: a batch that fills the card; Muon's usual rate."""
+
+ROW_TOKENS = (1024, 2048)
 """T of the two sorts of batch."""
 
 OTHER_WEIGHT = 0.5
 """Weight of what is not an answer. A third of N is left over by the answers and filled with such
 tokens, drawn at random: it costs nothing. Measured: docs/lab_book.md."""
 
-SHARD_DOCUMENTS = 1200
-"""Documents made at a time; batches do not cross shards."""
+MEASURE_EVERY = 250
+"""Steps between two looks at the loss on held-out wordings."""
 
 
 def new_model(
-    tokenizer: PreTrainedTokenizerFast, *, layers: int = 6, width: int = 320, hidden: int = 960
+    tokenizer: PreTrainedTokenizerFast, *, layers: int = 6, width: int = 384, hidden: int = 1152
 ) -> Qwen3ForCausalLM:
     """Return an untrained model: Qwen3 blocks, tied embeddings, heads of 64."""
     return Qwen3ForCausalLM(
@@ -81,9 +101,13 @@ class Batch:
     weights: Tensor
     """(N,) 1 for a token of an answer, `OTHER_WEIGHT` for one of a user or a transcript."""
 
+    def to(self, device: torch.device) -> "Batch":
+        parts = (getattr(self, part.name) for part in fields(self))
+        return Batch(*(part.to(device, non_blocking=True) for part in parts))
+
 
 def make_batches(
-    rows: list[tuple[list[int], list[bool]]], pad: int, rng: random.Random
+    rows: list[tuple[list[int], list[bool]]], pad: int, rng: random.Random, *, batch_tokens: int
 ) -> list[Batch]:
     """Pack documents into rows, and rows into batches.
 
@@ -109,7 +133,7 @@ def make_batches(
     batches = []
     for size, filled in packed.items():
         rng.shuffle(filled)
-        num_rows = BATCH_TOKENS // size
+        num_rows = batch_tokens // size
         for start in range(0, len(filled) - num_rows + 1, num_rows):
             batches.append(_batch(filled[start : start + num_rows], size, pad))
     rng.shuffle(batches)
@@ -132,7 +156,7 @@ def _batch(packed: list, length: int, pad: int) -> Batch:
             at = end
     can_follow = positions.flatten() > 0  # the first token of a document follows nothing
     answers, others = is_target.flatten(), can_follow & ~is_target.flatten()
-    size = BATCH_TOKENS // 2  # a fixed N keeps the compiled step from being compiled again
+    size = ids.numel() // 2  # a fixed N keeps the compiled step from being compiled again
     targets = torch.cat([_shuffled(answers), _shuffled(others)])[:size]
     weights = torch.where(answers[targets], 1.0, OTHER_WEIGHT)
     return Batch(ids, positions, documents, targets, weights)
@@ -144,14 +168,46 @@ def _shuffled(is_chosen: Tensor) -> Tensor:
     return chosen[torch.randperm(len(chosen))]
 
 
-def batches_of_shard(
-    writer: Writer, encoder: Encoder, number: int, *, seed: int, level: float, pad: int
-) -> list[Batch]:
-    """Return the batches of shard `number`; the same arguments give the same batches."""
-    rng = random.Random(f"{seed}/{number}")
-    documents = [writer.document(rng, level) for _ in range(SHARD_DOCUMENTS)]
-    torch.manual_seed(rng.randrange(2**31))
-    return make_batches(encoder.encode(documents), pad, rng)
+class Shards(Dataset):
+    """Shard number → its batches; the same number gives the same batches, in any process."""
+
+    def __init__(
+        self, writer: Writer, tokenizer: PreTrainedTokenizerFast, recipe: Recipe, *, seed: int
+    ) -> None:
+        self.writer, self.encoder, self.recipe, self.seed = writer, Encoder(tokenizer), recipe, seed
+        self.pad = tokenizer.pad_token_id
+
+    def __getitem__(self, number: int) -> list[Batch]:
+        rng = random.Random(f"{self.seed}/{number}")
+        num_documents = self.recipe.shard_documents
+        documents = [
+            self.writer.document(rng, level_of(rng, number * num_documents))
+            for _ in range(num_documents)
+        ]
+        torch.manual_seed(rng.randrange(2**31))
+        rows = self.encoder.encode(documents)
+        return make_batches(rows, self.pad, rng, batch_tokens=self.recipe.batch_tokens)
+
+    def from_number(self, first: int) -> Iterable[list[Batch]]:
+        """Return the shards from `first` on, made by the recipe's workers, in order."""
+        return DataLoader(
+            self, batch_size=None, sampler=_CountFrom(first), num_workers=self.recipe.workers
+        )
+
+
+class _CountFrom:
+    def __init__(self, first: int) -> None:
+        self.first = first
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(self.first, 10**9))
+
+
+def level_of(rng: random.Random, documents_before: int) -> float:
+    """Return the level of a document: easy ones first, then some long transcripts among them."""
+    if documents_before < 15_000:
+        return 0.1 + 0.9 * documents_before / 15_000
+    return rng.choices([1.0, 2.0, 3.5], [0.7, 0.2, 0.1])[0]
 
 
 def loss_of(model: Qwen3ForCausalLM, batch: Batch) -> Tensor:
@@ -173,23 +229,33 @@ def loss_of(model: Qwen3ForCausalLM, batch: Batch) -> Tensor:
 class Training:
     """One run in one folder: model, optimizers, the number of the next shard, a log.
 
-    Threads and processes: one of each.
+    Threads and processes: one of each, beside the workers that make shards.
     """
 
     def __init__(
         self,
         folder: Path,
         writer: Writer,
+        held_out: Writer,
         tokenizer: PreTrainedTokenizerFast,
         *,
         seed: int,
         total_tokens: float,
+        total_seconds: float,
         decay: float,
     ) -> None:
-        self.folder, self.writer, self.tokenizer = folder, writer, tokenizer
-        self.seed, self.total_tokens, self.decay = seed, total_tokens, decay
+        self.folder = folder
+        self.total_tokens, self.total_seconds, self.decay = total_tokens, total_seconds, decay
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        is_gpu = self.device.type == "cuda"
+        self.recipe = GPU if is_gpu else CPU
+        # On a CPU without AMX bf16 is slower than fp32, with it twice as fast: docs/lab_book.md.
+        self.has_fast_bf16 = is_gpu or torch.cpu.get_capabilities()["amx_bf16"]
+        self.shards = Shards(writer, tokenizer, self.recipe, seed=seed)
+        held_recipe = Recipe(self.recipe.batch_tokens, 800, 0, (0, 0))
+        self.held_out = Shards(held_out, tokenizer, held_recipe, seed=seed)[10**6]
         torch.manual_seed(seed)
-        self.model = new_model(tokenizer)
+        self.model = new_model(tokenizer).to(self.device)
         matrices, others = [], []
         for name, parameter in self.model.named_parameters():
             (matrices if parameter.ndim == 2 and "embed" not in name else others).append(parameter)
@@ -199,53 +265,71 @@ class Training:
         ]
         self.state = {"shard": 0, "tokens": 0, "seconds": 0.0, "steps": 0}
 
+    @property
+    def done(self) -> float:
+        """The share of the run that is done; 1 at its end."""
+        tokens, seconds = self.state["tokens"], self.state["seconds"]
+        return max(tokens / self.total_tokens, seconds / self.total_seconds)
+
     def rate(self) -> float:
         """Return the factor of the learning rate: warm-up, constant, linear to 0."""
-        done = self.state["tokens"] / self.total_tokens
         warm = min(1.0, (self.state["steps"] + 1) / 50)
-        return warm * min(1.0, max(0.02, (1 - done) / self.decay))
+        return warm * min(1.0, max(0.02, (1 - self.done) / self.decay))
 
-    def run(self, *, max_seconds: float) -> None:
-        encoder, step = Encoder(self.tokenizer), torch.compile(loss_of)
-        rates = [group["lr"] for optimizer in self.optimizers for group in optimizer.param_groups]
-        rates = [0.01, 3e-3] if self.state["steps"] else rates
+    def run(self) -> None:
+        """Train to the end of the run; the checkpoint is written every five minutes."""
+        step = torch.compile(loss_of)
         began = saved = time.monotonic()
         before = self.state["seconds"]
-        window: list[float] = []
-        while self.state["tokens"] < self.total_tokens and time.monotonic() - began < max_seconds:
-            level = min(1.0, 0.1 + self.state["tokens"] / 5e6)
-            for batch in batches_of_shard(
-                self.writer,
-                encoder,
-                self.state["shard"],
-                seed=self.seed,
-                level=level,
-                pad=self.tokenizer.pad_token_id,
-            ):
+        window: list[Tensor] = []
+        for batches in self.shards.from_number(self.state["shard"]):
+            for batch in batches:
                 factor = self.rate()
-                for optimizer, rate in zip(self.optimizers, rates, strict=True):
-                    optimizer.param_groups[0]["lr"] = rate * factor
-                loss = step(self.model, batch)
-                loss.backward()
-                torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-                for optimizer in self.optimizers:
-                    optimizer.step()
-                    optimizer.zero_grad(set_to_none=True)
-                window.append(loss.item())
-                self.state["tokens"] += int((batch.documents >= 0).sum())
-                self.state["steps"] += 1
+                window.append(self.train_on(batch, step, factor))
                 self.state["seconds"] = before + time.monotonic() - began
                 if self.state["steps"] % 50 == 0:
-                    self.log(sum(window) / len(window), factor)
+                    self.log(loss=_mean(window), rate=factor)
                     window.clear()
+                if self.state["steps"] % MEASURE_EVERY == 0:
+                    self.log(held_out=self.loss_on_held_out(step))
+                if self.done >= 1:
+                    break
             self.state["shard"] += 1
+            if self.done >= 1:
+                break
             if time.monotonic() - saved > 300:
                 self.save()
                 saved = time.monotonic()
+        self.log(held_out=self.loss_on_held_out(step))
         self.save()
 
-    def log(self, loss: float, factor: float) -> None:
-        row = self.state | {"loss": round(loss, 4), "rate": round(factor, 3)}
+    def train_on(
+        self, batch: Batch, step: Callable[[Qwen3ForCausalLM, Batch], Tensor], factor: float
+    ) -> Tensor:
+        """Take one step; return the loss before it."""
+        for optimizer, rate in zip(self.optimizers, self.recipe.rates, strict=True):
+            optimizer.param_groups[0]["lr"] = rate * factor
+        loss = self.loss(batch, step)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        for optimizer in self.optimizers:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        self.state["tokens"] += int((batch.documents >= 0).sum())
+        self.state["steps"] += 1
+        return loss.detach()
+
+    def loss(self, batch: Batch, step: Callable[[Qwen3ForCausalLM, Batch], Tensor]) -> Tensor:
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.has_fast_bf16):
+            return step(self.model, batch.to(self.device))
+
+    def loss_on_held_out(self, step: Callable[[Qwen3ForCausalLM, Batch], Tensor]) -> float:
+        """Return the loss on documents with wordings that training has not, in nats. With gradients
+        on, though none are taken: a step without them would be compiled anew."""
+        return _mean([self.loss(batch, step).detach() for batch in self.held_out])
+
+    def log(self, **figures: float) -> None:
+        row = self.state | {name: round(figure, 4) for name, figure in figures.items()}
         with (self.folder / "log.jsonl").open("a") as file:
             file.write(json.dumps(row) + "\n")
         logger.info("%s", row)
@@ -264,8 +348,25 @@ class Training:
         path.with_suffix(".new").replace(path)
 
     def resume(self) -> None:
-        saved = torch.load(self.folder / "checkpoint.pt", weights_only=True)
+        saved = torch.load(
+            self.folder / "checkpoint.pt", weights_only=True, map_location=self.device
+        )
         self.model.load_state_dict(saved["model"])
         for optimizer, state in zip(self.optimizers, saved["optimizers"], strict=True):
             optimizer.load_state_dict(state)
         self.state = saved["state"]
+
+    def start_from(self, folder: Path) -> None:
+        """Begin with the weights and the counts of another run; the schedule begins anew."""
+        self.model.load_state_dict(Qwen3ForCausalLM.from_pretrained(folder).state_dict())
+        earlier = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+        self.state["shard"] = earlier["shard"]
+
+    def save_weights(self, folder: Path) -> None:
+        """Write the model in bf16, in shards, and the state of the run beside it."""
+        self.model.to(torch.bfloat16).save_pretrained(folder, max_shard_size="15MB")
+        (folder / "state.json").write_text(json.dumps(self.state) + "\n", encoding="utf-8")
+
+
+def _mean(losses: list[Tensor]) -> float:
+    return torch.stack(losses).mean().item()

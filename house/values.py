@@ -119,6 +119,8 @@ class Values:
         if "value" in kind:
             return self._generators[kind["value"]](rng)
         value = rng.choice(kind["values"])
+        if any(char.isdigit() for char in value):
+            return re.sub(r"[1-9]", lambda _: str(rng.randint(1, 9)), value)
         if kind.get("made_up") == "false":
             return value
         roll = 0.0 if self._novel else rng.random()

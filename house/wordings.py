@@ -136,6 +136,38 @@ def check_other(other: dict, slots: set[str], keys: bool) -> list[str]:
     return faults
 
 
+def check_life(entry: dict) -> list[str]:
+    """Return the faults of an entry of `life/`, none if it can be used."""
+    least = {"says": 4, "asks": 5, "near": 2, "values": 6}
+    if set(entry) != {"told", "topic", *least}:
+        return [f"fields {sorted(entry)}"]
+    faults = [
+        f"{name}: at least {number} wanted" for name, number in least.items() if len(entry[name]) < number
+    ]  # fmt: skip
+    looks = [
+        (question, topic)
+        for line in entry["near"]
+        for question, _, topic in [line.partition(" | ")]
+    ]
+    told, clauses = entry["told"], [entry["topic"], *(topic for _, topic in looks)]
+    faults += [
+        f"{line!r} must hold {{v}} once"
+        for line in [told, *entry["says"]]
+        if PLACEHOLDER.findall(line) != ["v"]
+    ]
+    faults += [
+        f"{line!r} must not hold a slot" for line in [*entry["asks"], *clauses] if "{" in line
+    ]
+    faults += [
+        f"{clause!r} is no clause about you"
+        for clause in clauses
+        if not clause or re.search(r"\b(my|I)\b|[.?]$", clause)
+    ]
+    if not re.match(r"(You|Your|You're|You've)\b.*\.$", told):
+        faults.append(f"{told!r} must begin with You or Your and end with a full stop")
+    return faults
+
+
 def read_yaml(path: Path) -> dict:
     """Return a YAML file with every scalar as the text that stands there: `no` is "no"."""
     return yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.BaseLoader)
@@ -150,7 +182,12 @@ def main(paths: list[str]) -> int:
     num_faults = 0
     for path in map(Path, paths):
         try:
-            faults = check_kind(read_yaml(path))
+            data = read_yaml(path)
+            faults = (
+                [fault for entry in data for fault in check_life(entry)]
+                if isinstance(data, list)
+                else check_kind(data)
+            )
         except (yaml.YAMLError, AttributeError) as error:
             faults = [f"cannot be read: {error}"]
         num_faults += len(faults)

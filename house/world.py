@@ -47,6 +47,12 @@ class World:
                         twin.kind,
                         (grammar.new_subject(rng) if twin.subject.is_user else USER),
                     )
+            if kind == "name" and subject.my and not subject.my.startswith("my "):
+                continue
+            if subject.role and (
+                kind == "name" or (self.find("name", subject) and rng.random() < 0.5)
+            ):
+                subject = Subject(subject.role, subject.your)
             is_many = grammar.kinds[kind].get("many") == "true" and subject.is_user
             fact = grammar.new_fact(kind, subject, rng)
             if not is_many and self.find(kind, subject, fact.key):
@@ -59,14 +65,22 @@ class World:
     def find(self, kind: str, subject: Subject, key: str = "") -> list[Fact]:
         return [
             fact for fact in self.facts
-            if fact.kind == kind and fact.subject == subject and fact.key.lower() == key.lower()
+            if fact.kind == kind and fact.subject.whom == subject.whom and fact.key.lower() == key.lower()
         ]  # fmt: skip
 
     def tell(self, fact: Fact) -> str:
         """Return a message that states the fact, and remember it."""
         text = self.grammar.statement(fact, self.rng)
         self.facts.append(fact)
+        self.facts += self.named(fact)
         return text
+
+    def named(self, fact: Fact) -> list[Fact]:
+        """Return the name that a telling gives away beside: "my friend Oona lives in Oslo"."""
+        subject = fact.subject
+        if not subject.role or self.find("name", subject):
+            return []
+        return [Fact("name", Subject(subject.role, subject.your), subject.short)]
 
     def tell_corrected(self, fact: Fact) -> str:
         """Return a message that gives a told fact a new value."""
@@ -116,6 +130,8 @@ class World:
         else, or a neighbouring kind."""
         grammar, rng = self.grammar, self.rng
         has_seen = any(fact.kind in SAYS_SEEN for fact in self.facts)
+        if rng.random() < 0.25 and (turn := self._ask_look_alike()):
+            return turn
         for _ in range(20):
             kind, subject = rng.choice(kinds), USER
             roll = rng.random()
@@ -134,9 +150,17 @@ class World:
                 subject = grammar.new_subject(rng)
             if not subject.is_user and not grammar.kinds[kind].get("other"):
                 continue
+            if subject.role:  # a name that was never said tells nobody who is meant
+                subject = Subject(subject.role, subject.your)
             if kind == "seen_film" and has_seen:
                 continue
             fact = grammar.new_fact(kind, subject, rng)
+            keys = [told.key for told in self.facts if told.kind.startswith("thing:")]
+            if keys and rng.random() < 0.3:
+                # Something else about a thing that was spoken of.
+                kind, subject = rng.choice(grammar.relations), USER
+                fact = grammar.new_fact(kind, subject, rng)
+                fact.key = rng.choice(keys)
             if self.find(kind, subject, fact.key) or self._implied(kind, subject):
                 continue
             answer = grammar.unknown(kind, subject, rng, fact.key)
@@ -146,6 +170,21 @@ class World:
                 )
             return grammar.question(fact, rng), answer
         return None
+
+    def _ask_look_alike(self) -> Turn | None:
+        """Ask a question that sounds like one about a told fact and is about something else."""
+        grammar, rng = self.grammar, self.rng
+        others = [fact.subject.my for fact in self.facts if not fact.subject.is_user]
+        found = [
+            (question, topic)
+            for fact in self.facts
+            for question, topic in grammar.kinds[fact.kind].get("look_alikes", [])
+            if not any(my in question for my in others)
+        ]
+        if not found:
+            return None
+        question, topic = rng.choice(found)
+        return grammar.said(question, rng), grammar.not_told(rng.choice([topic, "that"]), rng)
 
     def _implied(self, kind: str, subject: Subject) -> bool:
         """Is there a told fact that would answer this kind too?"""
@@ -164,7 +203,7 @@ class World:
             fact.kind == "name" and not fact.subject.is_user for fact in self.facts
         ):
             return True
-        return any(fact.kind in near and fact.subject == subject for fact in self.facts)
+        return any(fact.kind in near and fact.subject.whom == subject.whom for fact in self.facts)
 
     def ask_summary(self) -> Turn:
         grammar, rng = self.grammar, self.rng
@@ -174,7 +213,7 @@ class World:
         if not mine:
             return question, grammar.talk["unknown"]["summary"][0]
         said = [
-            fill(grammar.kinds[fact.kind]["answers"][0], v=fact.value, k=fact.key)
+            fill(_in_a_sentence(grammar.kinds[fact.kind]), v=fact.value, k=fact.key)
             for fact in mine[-5:]
         ]
         return question, summary["openers"][0].strip() + " " + " ".join(said)
@@ -256,6 +295,10 @@ class World:
         question = (prompts.HAVE_SEEN.format(title=title) if rng.random() < 0.4
                     else grammar.said(rng.choice(lines["seen_asks"]), rng, title=title))  # fmt: skip
         return question, fill(pick(lines["seen_yes" if is_seen else "seen_no"], rng), title=title)
+
+
+def _in_a_sentence(kind: dict) -> str:
+    return kind.get("told", kind["answers"][0])
 
 
 def pick(lines: list[str], rng: random.Random) -> str:

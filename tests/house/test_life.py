@@ -1,0 +1,105 @@
+"""Small facts of everyday life and relations to things: complete, and asked as they are told."""
+
+import random
+import re
+
+import pytest
+
+from agent.memory.probe import grade, is_abstention
+from house.__main__ import new_writer
+from house.people import USER, first_person, garbled
+from house.wordings import WORDINGS_DIR, check_life, read_yaml
+from house.world import World
+
+FILES = sorted((WORDINGS_DIR / "life").glob("*.yaml"))
+
+KEPT_FOR_TESTS = re.compile(
+    r"\b(?:blood (?:type|group)|chess|house number|star sign|tattoo|thesis|shoe size|marathon)",
+    re.IGNORECASE,
+)
+"""Kinds of `tests/conversations/` that no training text may have."""
+
+
+@pytest.fixture(scope="module")
+def writer():
+    return new_writer()
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_every_entry_is_complete(path):
+    entries = read_yaml(path)
+    assert len(entries) > 30
+    assert [fault for entry in entries for fault in check_life(entry)] == []
+
+
+def test_what_the_conversations_keep_for_themselves_is_not_taught():
+    assert [path.stem for path in FILES if KEPT_FOR_TESTS.search(path.read_text("utf-8"))] == []
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        (lambda entry: entry["says"].pop(), "at least 4"),
+        (lambda entry: entry["says"].append("I keep it there."), "hold {v} once"),
+        (lambda entry: entry["asks"].append("Do I keep {v}?"), "must not hold a slot"),
+        (lambda entry: entry["near"].append("What is my name?"), "no clause"),
+        (lambda entry: entry.update(told="I keep {v}."), "begin with You"),
+        (lambda entry: entry.update(colour="red"), "fields"),
+    ],
+)
+def test_a_planted_fault_is_found(change, fault):
+    entry = {
+        name: list(value) if isinstance(value, list) else value
+        for name, value in read_yaml(FILES[0])[0].items()
+    }
+    entry["says"] = entry["says"][:4]
+    change(entry)
+    assert any(fault in found for found in check_life(entry))
+
+
+@pytest.mark.parametrize(
+    ("topic", "mine"),
+    [
+        ("what you keep in your shed", "what I keep in my shed"),
+        ("where you're going", "where I'm going"),
+        ("what your aunt breeds", "what my aunt breeds"),
+        ("who taught you to swim", ""),
+        ("what annoys you", ""),
+    ],
+)
+def test_a_topic_is_said_in_the_first_person_where_that_is_safe(topic, mine):
+    assert first_person(topic) == mine
+
+
+def test_garbled_lines_keep_their_slots_and_their_negations():
+    rng = random.Random(0)
+    line = "I have never called my {k} anything but {v}, and I don't mean to."
+    found = [garbled(line, rng) for _ in range(200)]
+    assert len(set(found)) > 100
+    for text in found:
+        assert "{k}" in text
+        assert "{v}," in text
+        assert "never" in text
+        assert "don't" in text
+
+
+def test_a_relation_to_a_thing_is_asked_with_the_thing_it_was_told_of(writer):
+    rng = random.Random(1)
+    for kind in writer.grammar.relations * 5:
+        world = World(writer.grammar, rng)
+        fact = writer.grammar.new_fact(kind, USER, rng)
+        world.tell(fact)
+        question = writer.grammar.question(fact, rng, indirect=0)
+        assert fact.key.lower() in question.lower()
+        assert grade(writer.grammar.answer(fact, rng), [fact.value])
+
+
+def test_questions_that_only_sound_alike_are_answered_by_an_abstention(writer):
+    rng = random.Random(2)
+    kinds = [kind for kind in writer.open_kinds if kind.startswith("life:")]
+    assert len(kinds) > 100
+    for kind in kinds:
+        world = World(writer.grammar, rng)
+        world.tell(writer.grammar.new_fact(kind, USER, rng))
+        _, answer = world._ask_look_alike()
+        assert is_abstention(answer), answer
