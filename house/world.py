@@ -133,34 +133,10 @@ class World:
         if rng.random() < 0.25 and (turn := self._ask_look_alike()):
             return turn
         for _ in range(20):
-            kind, subject = rng.choice(kinds), USER
-            roll = rng.random()
-            if self.facts and roll < 0.35:
-                twin = rng.choice(self.facts)
-                if grammar.kinds[twin.kind].get("other"):
-                    kind = twin.kind
-                    subject = (
-                        USER
-                        if not twin.subject.is_user and rng.random() < 0.6
-                        else grammar.new_subject(rng)
-                    )
-            elif self.facts and roll < 0.5:
-                subject = rng.choice(self.facts).subject
-            elif roll < 0.6:
-                subject = grammar.new_subject(rng)
-            if not subject.is_user and not grammar.kinds[kind].get("other"):
-                continue
-            if subject.role:  # a name that was never said tells nobody who is meant
-                subject = Subject(subject.role, subject.your)
+            fact = self._near_miss(kinds)
+            kind, subject = fact.kind, fact.subject
             if kind == "seen_film" and has_seen:
                 continue
-            fact = grammar.new_fact(kind, subject, rng)
-            keys = [told.key for told in self.facts if told.kind.startswith("thing:")]
-            if keys and rng.random() < 0.3:
-                # Something else about a thing that was spoken of.
-                kind, subject = rng.choice(grammar.relations), USER
-                fact = grammar.new_fact(kind, subject, rng)
-                fact.key = rng.choice(keys)
             if self.find(kind, subject, fact.key) or self._implied(kind, subject):
                 continue
             answer = grammar.unknown(kind, subject, rng, fact.key)
@@ -170,6 +146,31 @@ class World:
                 )
             return grammar.question(fact, rng), answer
         return None
+
+    def _near_miss(self, kinds: list[str]) -> Fact:
+        """Return a fact like the told ones: of the same kind or person, or about the same thing."""
+        grammar, rng = self.grammar, self.rng
+        keys = [told.key for told in self.facts if told.kind.startswith("thing:")]
+        if keys and rng.random() < 0.2:
+            fact = grammar.new_fact(rng.choice(grammar.relations), USER, rng)
+            fact.key = rng.choice(keys)
+            return fact
+        kind, subject = rng.choice(kinds), USER
+        roll = rng.random()
+        if self.facts and roll < 0.35:
+            twin = rng.choice(self.facts)
+            if grammar.kinds[twin.kind].get("other"):
+                is_other = twin.subject.is_user or rng.random() > 0.6
+                kind, subject = twin.kind, grammar.new_subject(rng) if is_other else USER
+        elif self.facts and roll < 0.5:
+            subject = rng.choice(self.facts).subject
+        elif roll < 0.6:
+            subject = grammar.new_subject(rng)
+        if not subject.is_user and not grammar.kinds[kind].get("other"):
+            subject = USER
+        if subject.role:  # a name that was never said tells nobody who is meant
+            subject = Subject(subject.role, subject.your)
+        return grammar.new_fact(kind, subject, rng)
 
     def _ask_look_alike(self) -> Turn | None:
         """Ask a question that sounds like one about a told fact and is about something else."""
