@@ -65,6 +65,7 @@ def tokenizer(run: Run, documents: int = 40_000, seed: int = 1) -> None:
 def train(
     run: Run, tokens: float = 1e9, minutes: float = 180, decay: float = 0.3, seed: int = 0,
     start: Annotated[Path | None, typer.Option(help="folder of weights to begin with")] = None,
+    peak: Annotated[float, typer.Option(help="factor of the learning rates")] = 1.0,
 ) -> None:  # fmt: skip
     """Train from scratch, or go on from the run's checkpoint; a line of log.jsonl every 50 steps."""
     from transformers import AutoTokenizer
@@ -74,7 +75,7 @@ def train(
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     training = Training(
         run, new_writer(), new_writer("dev", novel=True), AutoTokenizer.from_pretrained(run),
-        seed=seed, total_tokens=tokens, total_seconds=minutes * 60, decay=decay,
+        seed=seed, total_tokens=tokens, total_seconds=minutes * 60, decay=decay, peak=peak,
     )  # fmt: skip
     if (run / "checkpoint.pt").exists():
         training.resume()

@@ -15,8 +15,13 @@ from agent.catalogue import GENRES as ONE_OF_GENRE
 from agent.catalogue import Film
 from house.people import USER, Fact, Grammar, fill
 from house.values import join_and
-from house.wordings import normalise
+from house.wordings import PLACEHOLDER, normalise
 from house.world import Turn, World, film_slots, pick
+
+POPULAR = """
+    name job home age birthday partner child pet best_friend employer hometown favourite_film loved_genre hated_genre seen_film
+    last_film director actor disliked_actor snack drink team band allergy car series hobby sport
+""".split()
 
 
 class Writer:
@@ -42,19 +47,25 @@ class Writer:
                 return messages
 
     def kinds(self, rng: random.Random) -> list[str]:
-        """Return the kinds one person talks about: named ones, as many open ones, tastes more often.
-        The more open kinds, the less a kind is known by heart: docs/lab_book.md."""
-        tastes = ["loved_genre", "hated_genre", "seen_film", "favourite_film", "name"]
+        """Return the kinds one person talks about: named ones, as many open ones, and what everybody
+        asks about more often. The more open kinds, the less a kind is known by heart:
+        docs/lab_book.md."""
         open_kinds = rng.sample(self.open_kinds, min(100, len(self.open_kinds)))
-        return self.named_kinds + open_kinds + self.grammar.relations + tastes * 2
+        return self.named_kinds + open_kinds + self.grammar.relations + POPULAR * 2
 
     # -- telling, in turns -------------------------------------------------------
 
-    def told_turns(self, world: World, num_facts: int) -> list[tuple[str, str, list[Fact]]]:
-        """Return turns (message, reply, facts told in it) that tell `num_facts` facts."""
+    def told_turns(
+        self, world: World, num_facts: int, *, share_of_people: float = 0.0
+    ) -> list[tuple[str, str, list[Fact]]]:
+        """Return turns (message, reply, facts told in it) that tell `num_facts` facts; at times they
+        are what one of `people/` says."""
         rng, grammar = world.rng, self.grammar
         kinds = self.kinds(rng)
         turns: list[tuple[str, str, list[Fact]]] = []
+        if grammar.people and rng.random() < share_of_people:
+            turns = self.person_turns(world)
+            num_facts -= len(world.facts)
         elicited: Fact | None = None
         while num_facts > 0:
             roll = rng.random()
@@ -64,11 +75,11 @@ class Writer:
                 world.facts.append(fact)
                 facts = [fact]
                 elicited = None
-            elif roll < 0.10 and turns:
+            elif roll < 0.14 and turns:
                 message, reply = self.idle_turn(world)
                 turns.append((message, reply, []))
                 continue
-            elif roll < 0.20 and world.facts:
+            elif roll < 0.24 and world.facts:
                 fact = rng.choice(world.facts)
                 if grammar.kinds[fact.kind].get("many") == "true":
                     continue
@@ -93,9 +104,38 @@ class Writer:
             turns.append((message, reply, facts))
         return turns
 
-    def idle_turn(self, world: World) -> Turn:
-        """Return a turn in which nothing about the user is told."""
+    def person_turns(self, world: World) -> list[tuple[str, str, list[Fact]]]:
+        """Return what one of `people/` says, some of it left out: that is never told then."""
         rng, grammar = world.rng, self.grammar
+        person = rng.choice(grammar.people)
+        world.untold += person.untold
+        turns = []
+        for message in person.messages:
+            slots = PLACEHOLDER.findall(message)
+            told = {slot: grammar.new_fact(person.kinds[slot], USER, rng) for slot in slots}
+            if rng.random() < 0.2:
+                world.untold += [
+                    (rng.choice(kind["asks"]), kind["topic"])
+                    for kind in (grammar.kinds[fact.kind] for fact in told.values())
+                ]
+                continue
+            text = grammar.said(message, rng, told=told)
+            world.facts += told.values()
+            reply = rng.choice(NEUTRAL_REPLIES)
+            if told and rng.random() < 0.5:
+                reply = grammar.acknowledgement(rng.choice(list(told.values())), rng)
+            turns.append((text, reply, list(told.values())))
+        return turns
+
+    def idle_turn(self, world: World) -> Turn:
+        """Return a turn in which nothing about the user is told: small talk, a question."""
+        rng, grammar = world.rng, self.grammar
+        if rng.random() < 0.3:
+            turn = (
+                world.ask(rng.choice(world.facts)) if world.facts and rng.random() < 0.6 else None
+            )
+            if turn := turn or world.ask_unknown(self.kinds(rng)):
+                return turn
         roll = rng.random()
         if roll < 0.45:
             item = rng.choice(grammar.talk["small_talk"])
@@ -115,7 +155,8 @@ class Writer:
         most = 2 + round(8 * level)
         roll = rng.random()
         num_earlier = 0 if roll < 0.22 else rng.randint(1, most)
-        earlier = self.sessions(self.told_turns(world, num_earlier), rng) if num_earlier else ""
+        told = self.told_turns(world, num_earlier, share_of_people=0.3) if num_earlier else []
+        earlier = self.sessions(told, rng) if told else ""
         if earlier == "" and rng.random() < 0.1:
             earlier = self.sessions(
                 [(*self.idle_turn(world), []) for _ in range(rng.randint(1, 3))], rng
@@ -136,7 +177,7 @@ class Writer:
                 0.50,
                 lambda: [world.ask(rng.choice(fresh.pop() or world.facts))] if world.facts else [],
             ),
-            (0.20, lambda: [world.ask_unknown(kinds)]),
+            (0.28, lambda: [world.ask_unknown(kinds)]),
             (0.07, lambda: self.told_now(world, rng)),
             (0.03, lambda: [world.ask_summary()]),
             (0.06, lambda: self.wish_turns(world, rng)),
@@ -212,7 +253,7 @@ class Writer:
     def questions(self, rng: random.Random, level: float) -> list[prompts.Message]:
         """A transcript, then question-answer pairs about some of its messages."""
         world = World(self.grammar, rng)
-        turns = self.told_turns(world, rng.randint(1, 2 + round(8 * level)))
+        turns = self.told_turns(world, rng.randint(1, 2 + round(8 * level)), share_of_people=0.3)
         if rng.random() < 0.5:
             turns.insert(rng.randrange(len(turns) + 1), (*self.idle_turn(world), []))
         earlier = self.sessions(turns, rng)
@@ -220,9 +261,8 @@ class Writer:
         for message, _, facts in rng.sample(turns, min(len(turns), rng.randint(1, 4))):
             kind = rng.choice(prompts.QUESTION_KINDS)
             # A value that a later message replaced is not asked for here.
-            lines = (
-                [self.pair(world, rng.choice(facts), kind, rng) for _ in range(4)] if facts else []
-            )
+            here = [fact for fact in facts if fact.value.lower() in message.lower()]
+            lines = [self.pair(world, rng.choice(here), kind, rng) for _ in range(4) if here]
             lines = list(dict.fromkeys(lines)) or [prompts.NOTHING_TO_ASK]
             tasks.append(
                 (prompts.WRITE_QUESTIONS.format(message=message, kind=kind), "\n".join(lines))

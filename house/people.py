@@ -60,6 +60,16 @@ class Fact:
     """Values it had before it was corrected, oldest first."""
 
 
+@dataclass(frozen=True)
+class Person:
+    """One of `people/`: a person's messages, with slots; slot → kind of fact; what they never tell."""
+
+    messages: list[str]
+    kinds: dict[str, str]
+    untold: list[tuple[str, str]]
+    """Questions, each with its topic."""
+
+
 def fill(template: str, *, lower: bool = False, **slots: str) -> str:
     """Return the template with its slots filled, "a" before a vowel made "an", and a capital at
     the start (unless `lower`)."""
@@ -171,10 +181,30 @@ class Grammar:
         for item in relations["relations"]:
             self.kinds[f"thing:{item['name']}"] = relation_kind(item, self.things)
         self.relations = [kind for kind in self.kinds if kind.startswith("thing:")]
+        self.people = [
+            self._person(item)
+            for items in _read_folder(WORDINGS_DIR / "people").values()
+            for item in items
+            if side_of(item["messages"][0]) == side
+        ]
         for items in _read_folder(WORDINGS_DIR / "life").values():
             for item in of_side(items, side, "told"):
                 asks = [line for line in item["asks"] if normalise(line) not in self.held_out]
                 self.kinds[f"life:{item['told']}"] = life_kind(item | {"asks": asks})
+
+    def _person(self, item: dict) -> "Person":
+        """Return one of `people/`, each of its facts a kind of its own."""
+        kinds = {}
+        for fact in item["facts"]:
+            kinds[fact["slot"]] = f"person:{item['messages'][0]}:{fact['slot']}"
+            mine = first_person(fact["topic"])
+            clauses = [mine] if mine else [f"the answer to this: {fact['asks'][0].rstrip('?')}"]
+            state = first_person(fact["told"][0].lower() + fact["told"][1:])
+            state = state[:1].upper() + state[1:] or f"{fact['asks'][0]} {{v}}."
+            kind = _open_kind(fact, fact["topic"], [state], fact["asks"], clauses)
+            self.kinds[kinds[fact["slot"]]] = kind
+        untold = [tuple(line.split(" | ")) for line in item["untold"]]
+        return Person(item["messages"], kinds, untold)
 
     def part(self, kind: str, subject: Subject) -> dict:
         """Return the wordings of a kind for a subject."""
@@ -183,10 +213,15 @@ class Grammar:
     # -- the user speaks -------------------------------------------------------
 
     def said(
-        self, template: str, rng: random.Random, fact: Fact | None = None, **slots: str
+        self,
+        template: str,
+        rng: random.Random,
+        fact: Fact | None = None,
+        told: dict[str, Fact] | None = None,
+        **slots: str,
     ) -> str:
-        """Return a user's line as typed: at times in other words, in lower case (the value of
-        `fact` then too), without a final stop, or with a slip."""
+        """Return a user's line as typed: at times in other words, in lower case (the values of
+        `fact` and of `told`, slot → fact, then too), without a final stop, or with a slip."""
         if rng.random() < 0.4:
             varied = self.thesaurus.vary(template, rng)
             template = template if normalise(varied) in self.held_out else varied
@@ -198,10 +233,12 @@ class Grammar:
         lower = roll > 0.86
         if lower or rng.random() < 0.15:
             template = template.rstrip(".")
+        told = {"v": fact, **(told or {})} if fact is not None else told or {}
+        for held in told.values() if lower else ():
+            held.value, held.key = held.value.lower(), held.key.lower()
+        slots = {name: held.value for name, held in told.items()} | slots
         if fact is not None:
-            if lower:
-                fact.value, fact.key = fact.value.lower(), fact.key.lower()
-            slots = {"v": fact.value, "k": fact.key, "my": fact.subject.my} | slots
+            slots = {"k": fact.key, "my": fact.subject.my} | slots
         return fill(template, lower=lower, **slots)
 
     def statement(self, fact: Fact, rng: random.Random) -> str:

@@ -158,14 +158,35 @@ def check_life(entry: dict) -> list[str]:
     faults += [
         f"{line!r} must not hold a slot" for line in [*entry["asks"], *clauses] if "{" in line
     ]
-    faults += [
-        f"{clause!r} is no clause about you"
-        for clause in clauses
-        if not clause or re.search(r"\b(my|I)\b|[.?]$", clause)
-    ]
+    faults += [f"{clause!r} is no clause about you" for clause in clauses if not _is_clause(clause)]
     if not re.match(r"(You|Your|You're|You've)\b.*\.$", told):
         faults.append(f"{told!r} must begin with You or Your and end with a full stop")
     return faults
+
+
+def check_person(person: dict) -> list[str]:
+    """Return the faults of an entry of `people/`, none if it can be used."""
+    if set(person) != {"messages", "facts", "untold"}:
+        return [f"fields {sorted(person)}"]
+    slots = [slot for message in person["messages"] for slot in PLACEHOLDER.findall(message)]
+    named = [fact["slot"] for fact in person["facts"]]
+    faults = [] if sorted(slots) == sorted(named) else [f"slots {slots} are not the facts {named}"]
+    faults += [] if len(person["untold"]) >= 6 else ["untold: at least 6 wanted"]
+    for fact in person["facts"]:
+        faults += [f"{line!r} must not hold a slot" for line in fact["asks"] if "{" in line]
+        if len(fact["asks"]) < 4 or len(fact["values"]) < 5:
+            faults.append(f"{fact['slot']}: 4 asks and 5 values wanted")
+        if not re.match(r"You.*\.$", fact["told"]) or PLACEHOLDER.findall(fact["told"]) != ["v"]:
+            faults.append(f"{fact['told']!r} must begin with You or Your and hold {{v}} once")
+    clauses = [fact["topic"] for fact in person["facts"]]
+    clauses += [line.partition(" | ")[2] for line in person["untold"]]
+    return faults + [
+        f"{clause!r} is no clause about you" for clause in clauses if not _is_clause(clause)
+    ]
+
+
+def _is_clause(text: str) -> bool:
+    return bool(text) and "{" not in text and not re.search(r"\b(my|I)\b|[.?]$", text)
 
 
 def read_yaml(path: Path) -> dict:
@@ -183,11 +204,18 @@ def main(paths: list[str]) -> int:
     for path in map(Path, paths):
         try:
             data = read_yaml(path)
-            faults = (
-                [fault for entry in data for fault in check_life(entry)]
-                if isinstance(data, list)
-                else check_kind(data)
+            check = (
+                check_kind
+                if isinstance(data, dict)
+                else check_person
+                if "messages" in data[0]
+                else check_life
             )
+            faults = [
+                fault
+                for entry in ([data] if isinstance(data, dict) else data)
+                for fault in check(entry)
+            ]
         except (yaml.YAMLError, AttributeError) as error:
             faults = [f"cannot be read: {error}"]
         num_faults += len(faults)

@@ -25,6 +25,8 @@ class World:
     def __init__(self, grammar: Grammar, rng: random.Random) -> None:
         self.grammar, self.rng = grammar, rng
         self.facts: list[Fact] = []
+        self.untold: list[Turn] = []
+        """Questions a person of `people/` gives no answer to, each with its topic."""
         self._used: set[str] = set()
 
     # -- telling ---------------------------------------------------------------
@@ -176,7 +178,7 @@ class World:
         """Ask a question that sounds like one about a told fact and is about something else."""
         grammar, rng = self.grammar, self.rng
         others = [fact.subject.my for fact in self.facts if not fact.subject.is_user]
-        found = [
+        found = self.untold + [
             (question, topic)
             for fact in self.facts
             for question, topic in grammar.kinds[fact.kind].get("look_alikes", [])

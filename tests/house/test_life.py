@@ -1,5 +1,6 @@
 """Small facts of everyday life and relations to things: complete, and asked as they are told."""
 
+import copy
 import random
 import re
 
@@ -8,10 +9,11 @@ import pytest
 from agent.memory.probe import grade, is_abstention
 from house.__main__ import new_writer
 from house.people import USER, first_person, garbled
-from house.wordings import WORDINGS_DIR, check_life, read_yaml
+from house.wordings import WORDINGS_DIR, check_life, check_person, read_yaml
 from house.world import World
 
 FILES = sorted((WORDINGS_DIR / "life").glob("*.yaml"))
+PEOPLE = sorted((WORDINGS_DIR / "people").glob("*.yaml"))
 
 KEPT_FOR_TESTS = re.compile(
     r"\b(?:blood (?:type|group)|chess|house number|star sign|tattoo|thesis|shoe size|marathon)",
@@ -32,8 +34,51 @@ def test_every_entry_is_complete(path):
     assert [fault for entry in entries for fault in check_life(entry)] == []
 
 
+@pytest.mark.parametrize("path", PEOPLE, ids=lambda path: path.stem)
+def test_every_person_is_complete(path):
+    people = read_yaml(path)
+    assert len(people) >= 20
+    assert [fault for person in people for fault in check_person(person)] == []
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        (lambda person: person["messages"].pop(0), "are not the facts"),
+        (lambda person: person["untold"].pop(), "at least 6"),
+        (lambda person: person["untold"].append("What is my name?"), "no clause"),
+        (lambda person: person["facts"][0]["asks"].append("Is it {v}?"), "must not hold a slot"),
+        (lambda person: person["facts"][0].update(told="I am {v}."), "begin with You"),
+    ],
+)
+def test_a_planted_fault_of_a_person_is_found(change, fault):
+    person = copy.deepcopy(read_yaml(PEOPLE[0])[0])
+    person["messages"].sort(key=lambda message: "{" not in message)
+    person["untold"] = person["untold"][:6]
+    change(person)
+    assert any(fault in found for found in check_person(person))
+
+
+def test_what_a_person_said_is_answered_and_what_was_left_out_is_not(writer):
+    rng = random.Random(3)
+    num_asked = 0
+    for _ in range(200):
+        world = World(writer.grammar, rng)
+        turns = writer.person_turns(world)
+        assert [fact for _, _, told in turns for fact in told] == world.facts
+        for message, _, told in turns:
+            assert all(fact.value.lower() in message.lower() for fact in told)
+        for fact in world.facts:
+            assert grade(world.ask(fact)[1], [fact.value])
+            num_asked += 1
+        assert is_abstention(world._ask_look_alike()[1])
+    assert num_asked > 800
+
+
 def test_what_the_conversations_keep_for_themselves_is_not_taught():
-    assert [path.stem for path in FILES if KEPT_FOR_TESTS.search(path.read_text("utf-8"))] == []
+    assert [
+        path.stem for path in (*FILES, *PEOPLE) if KEPT_FOR_TESTS.search(path.read_text("utf-8"))
+    ] == []
 
 
 @pytest.mark.parametrize(
@@ -48,10 +93,7 @@ def test_what_the_conversations_keep_for_themselves_is_not_taught():
     ],
 )
 def test_a_planted_fault_is_found(change, fault):
-    entry = {
-        name: list(value) if isinstance(value, list) else value
-        for name, value in read_yaml(FILES[0])[0].items()
-    }
+    entry = copy.deepcopy(read_yaml(FILES[0])[0])
     entry["says"] = entry["says"][:4]
     change(entry)
     assert any(fault in found for found in check_life(entry))
