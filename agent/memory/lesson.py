@@ -50,10 +50,10 @@ class Lesson:
 
     def draw(self, rng: random.Random, size: int) -> list[TargetSentence]:
         """Return a batch: replay at most a third, as many negatives as positives at most, a tenth
-        with the value in the chat, an eighth unrelated (`design.md` 6, rules 5, 6 and 8)."""
+        with the value in the chat, a fifth unrelated (`design.md` 6, rules 5, 6 and 8)."""
         replay = size // 3 if self.replay else 0
         told_now = max(1, size // 10) if self.told_now else 0
-        unrelated = max(1, size // 8)
+        unrelated = max(1, size // 5)
         rest = size - replay - told_now - unrelated
         never_told = rest // 3
         shares = [
