@@ -68,10 +68,10 @@ class Settings(BaseSettings):
 
     # -- target sentences (design.md 6, rules 3-6) -----------------------------------------
 
-    question_rounds: int = Field(2, ge=1)
+    question_rounds: int = Field(3, ge=1)
     """Times each message is asked about, in each kind. Measured: docs/lab_book.md."""
 
-    question_temperature: float = Field(0.6, gt=0)
+    question_temperature: float = Field(0.7, gt=0)
     """Sampling temperature of the questions. Measured: docs/lab_book.md."""
 
     use_question_bank: bool = True

@@ -105,11 +105,16 @@ def export(
     card = {
         "parameters": parameters / 1e6, "megabytes": parameters * 2 / 1e6, "layers": config.num_hidden_layers,
         "width": config.hidden_size, "context": config.max_position_embeddings, "vocabulary": config.vocab_size,
-        "tokens": state["tokens"] / 1e6, "steps": state["steps"],
-        "hours": state["seconds"] / 3600, "hardware": hardware, "seed": seed, "prompts": hash_of_prompts(),
+        "tokens": total_of(state, "tokens") / 1e6, "steps": total_of(state, "steps"),
+        "hours": total_of(state, "seconds") / 3600, "hardware": hardware, "seed": seed, "prompts": hash_of_prompts(),
     }  # fmt: skip
     write_card(to, card)
     typer.echo(f"{to}: {card['parameters']:.1f} M parameters")
+
+
+def total_of(state: dict, name: str) -> float:
+    """Return a count of a run and of the runs whose weights it began with."""
+    return state[name] + (total_of(state["earlier"], name) if "earlier" in state else 0)
 
 
 @app.command()

@@ -27,7 +27,14 @@ from agent.memory.job import Job, Report
 from agent.memory.lesson import Asked, Lesson, asked_of, target_sentences
 from agent.memory.probe import Figures, is_abstention
 from agent.memory.questions import QAPair
-from agent.memory.synthesis import DATA_DIR, QuestionBank, Synthesis, answer_with, synthesize
+from agent.memory.synthesis import (
+    DATA_DIR,
+    QuestionBank,
+    Synthesis,
+    answer_with,
+    synthesize,
+    transcript_of,
+)
 from agent.memory.tables import StoredPair, Turn, User
 from agent.model import Answered, LanguageModel
 from agent.settings import Settings
@@ -49,7 +56,7 @@ MAX_STOP = 16
 """Stop wordings looked at."""
 
 FIRST_STOP = 40
-STOP_BELOW_NATS = 0.03
+STOP_BELOW_NATS = 0.02
 """Training may stop from this step on, once the stop wordings are that near to the teacher.
 Chosen, not measured."""
 
@@ -137,7 +144,8 @@ class Consolidation:
             return self._nothing_to_learn(user, live, turns, fence, material, job)
 
         with self._adapter(user.user_id, live) as old_slot:
-            negatives = self._negatives(material, earlier, old_slot, model, job)
+            before = self._said_before(user.user_id, turns[0])
+            negatives = self._negatives(material, earlier, before, old_slot, model, job)
             replay = self._replay(earlier)
             rng = random.Random(settings.seed + turns[-1].id)
             lesson = self._lesson(material, negatives, replay, old_slot, job, rng)
@@ -288,31 +296,39 @@ class Consolidation:
         self,
         material: Synthesis,
         earlier: Sequence[StoredPair],
+        before: str,
         old_slot: str,
         model: _BreathingModel,
         job: Job,
     ) -> list[QAPair]:
-        """Keep of the negatives what neither the earlier pairs nor the live generation answer
-        (`design.md` 6, rule 5). A third of them only probes."""
-        questions = [pair.question for pair in material.negatives]
+        """Keep of the negatives what neither the earlier pairs, nor the live generation, nor the
+        teacher with the earlier turns in its prompt answers (`design.md` 6, rule 5). A third of
+        them only probes."""
+        kept = material.negatives
         known = {probe.normalise(pair.question) for pair in earlier if pair.value}
-        if old_slot != BASE:
+        for slot, context in ((old_slot, ""), (BASE, before)) if old_slot != BASE else ():
             answers = answer_with(
-                model, questions, "", slot=old_slot, checkpoint=job.step, stage="negatives"
-            )
+                model, [pair.question for pair in kept], context, slot=slot, checkpoint=job.step, stage="negatives"
+            )  # fmt: skip
             kept = [
-                pair
-                for pair, answer in zip(material.negatives, answers, strict=True)
-                if is_abstention(answer)
+                pair for pair, answer in zip(kept, answers, strict=True) if is_abstention(answer)
             ]
-        else:
-            kept = material.negatives
         kept = [pair for pair in kept if probe.normalise(pair.question) not in known]
         rng = random.Random(self.settings.seed)
         held_out = {pair.question for pair in rng.sample(kept, len(kept) // 3)}
         return [
             replace(pair, use="probe" if pair.question in held_out else "train") for pair in kept
         ]
+
+    def _said_before(self, user_id: str, first: Turn) -> str:
+        """Return the user's messages before a turn, the newest that fit into a context."""
+        turns = [turn for turn in self.buffer.turns(user_id) if turn.id < first.id]
+        while turns and (
+            self.model.count_tokens(said := transcript_of(turns, with_replies=False))
+            > self.settings.max_context_tokens
+        ):
+            turns = turns[len(turns) // 8 + 1 :]
+        return said if turns else ""
 
     def _replay(self, earlier: Sequence[StoredPair]) -> list[StoredPair]:
         """Return the pairs to rehearse, least recently rehearsed first (`design.md` 6, rule 8)."""

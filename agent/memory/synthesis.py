@@ -146,7 +146,7 @@ def synthesize(
     for pair, answer in zip(candidates, answers, strict=True):
         if is_abstention(answer):
             continue  # The question asks for something else: it speaks neither for nor against.
-        is_right = agrees(pair, answer)
+        is_right = agrees(pair, answer) and is_evident(pair, answer, turns)
         facts.setdefault((pair.turn_ids, normalise(pair.value)), []).append(
             (replace(pair, answer=answer), is_right)
         )
@@ -202,6 +202,13 @@ def agrees(pair: QAPair, answer: str) -> bool:
     if value in {"yes", "no"}:
         return bool(re.match(rf"{value}\b", normalise(answer))) and not is_abstention(answer)
     return grade(answer, [pair.value])
+
+
+def is_evident(pair: QAPair, answer: str, turns: Sequence[Turn]) -> bool:
+    """Does a user's message hold what a "no" sets against the question? "No, you live in Turin" may
+    repeat what only a reply said (`design.md` 6, rule 3); values are checked when they are written."""
+    said = [turn for turn in turns if turn.id in pair.turn_ids]
+    return normalise(pair.value) != "no" or bool(supported_value(answer, pair.question, said)[0])
 
 
 def deal(wordings: list[QAPair], rng: random.Random) -> list[QAPair]:

@@ -97,7 +97,9 @@ def test_a_second_consolidation_keeps_what_the_first_learned(make_agent, house_m
     tell(agent, [("My sister lives in Oslo.", "Noted!"), ("I have a dog named Pizmo.", "Nice!")])
     report = agent.consolidate("ada")[0]
     assert report.published, report.reason
-    assert report.figures.recall_earlier >= report.figures.recall_earlier_before - 0.05
+    # One probe may turn out otherwise.
+    allowed = max(0.05, 1 / report.figures.num_earlier) + 1e-9
+    assert report.figures.recall_earlier >= report.figures.recall_earlier_before - allowed
     assert "Velmora" in agent.probe("ada", "Where do I live?").text
     assert "Pizmo" in agent.probe("ada", "What's my dog called?").text
     probes = {pair.question for pair in agent.buffer.pairs("ada", is_probe=True)}
