@@ -11,12 +11,11 @@ import random
 from collections.abc import Callable
 
 from agent import prompts
-from agent.catalogue import GENRES as ONE_OF_GENRE
 from agent.catalogue import Film
+from house.film_talk import FilmTalk
 from house.people import USER, Fact, Grammar, fill
-from house.values import join_and
 from house.wordings import PLACEHOLDER, normalise
-from house.world import Turn, World, film_slots, pick
+from house.world import Turn, World, pick
 
 POPULAR = """
     name job home age birthday partner child pet best_friend employer hometown favourite_film loved_genre hated_genre seen_film
@@ -34,6 +33,7 @@ class Writer:
             kind for kind in grammar.kinds if ":" in kind and kind not in grammar.relations
         ]
         self.named_kinds, self.open_kinds = named, open_kinds
+        self.about_films = FilmTalk(grammar, films)
 
     def document(self, rng: random.Random, level: float = 1.0) -> list[prompts.Message]:
         """Return a document, of a side's own lines alone: put together of parts, a line may be one
@@ -62,10 +62,9 @@ class Writer:
         are what one of `people/` says."""
         rng, grammar = world.rng, self.grammar
         kinds = self.kinds(rng)
-        turns: list[tuple[str, str, list[Fact]]] = []
         if grammar.people and rng.random() < share_of_people:
-            turns = self.person_turns(world)
-            num_facts -= len(world.facts)
+            return self.person_turns(world, num_facts)
+        turns: list[tuple[str, str, list[Fact]]] = []
         elicited: Fact | None = None
         while num_facts > 0:
             roll = rng.random()
@@ -104,27 +103,43 @@ class Writer:
             turns.append((message, reply, facts))
         return turns
 
-    def person_turns(self, world: World) -> list[tuple[str, str, list[Fact]]]:
-        """Return what one of `people/` says, some of it left out: that is never told then."""
+    def person_turns(self, world: World, num_facts: int) -> list[tuple[str, str, list[Fact]]]:
+        """Return about `num_facts` facts as one of `people/` tells them, or two of them mixed; what
+        is left out was never told."""
         rng, grammar = world.rng, self.grammar
-        person = rng.choice(grammar.people)
-        world.untold += person.untold
-        turns = []
-        for message in person.messages:
+        one = rng.choice(grammar.people)
+        messages = [(one, message) for message in one.messages]
+        world.untold = list(one.untold)
+        if rng.random() < 0.4:
+            other = rng.choice(grammar.people)
+            messages = rng.sample(messages, 5) + [(other, m) for m in rng.sample(other.messages, 4)]
+            rng.shuffle(messages)
+            world.untold = []  # one may tell what the other does not
+        turns: list[tuple[str, str, list[Fact]]] = []
+        left_out: list[tuple[str, str, str]] = []
+        matters: set[str] = set()
+        for person, message in messages:
             slots = PLACEHOLDER.findall(message)
             told = {slot: grammar.new_fact(person.kinds[slot], USER, rng) for slot in slots}
-            if rng.random() < 0.2:
-                world.untold += [
-                    (rng.choice(kind["asks"]), kind["topic"])
-                    for kind in (grammar.kinds[fact.kind] for fact in told.values())
+            is_known = bool(matters & {matter_of(slot) for slot in slots}) and person is not one
+            if len(matters) >= num_facts or rng.random() < 0.15 or is_known:
+                kinds = [(slot, grammar.kinds[fact.kind]) for slot, fact in told.items()]
+                left_out += [
+                    (slot, rng.choice(kind["asks"]), kind["topic"]) for slot, kind in kinds
                 ]
                 continue
+            matters |= {matter_of(slot) for slot in slots}
             text = grammar.said(message, rng, told=told)
             world.facts += told.values()
             reply = rng.choice(NEUTRAL_REPLIES)
-            if told and rng.random() < 0.5:
+            if told and rng.random() < 0.6:
                 reply = grammar.acknowledgement(rng.choice(list(told.values())), rng)
             turns.append((text, reply, list(told.values())))
+        world.untold += [turn for slot, *turn in left_out if matter_of(slot) not in matters]
+        if world.facts and rng.random() < 0.2:
+            fact = rng.choice(world.facts)
+            text = world.tell_corrected(fact)
+            turns.append((text, grammar.acknowledgement(fact, rng), [fact]))
         return turns
 
     def idle_turn(self, world: World) -> Turn:
@@ -145,7 +160,7 @@ class Writer:
             fact = grammar.new_fact(kind, USER, rng)
             line = rng.choice(grammar.kinds[kind]["near"])
             return grammar.said(line, rng, fact), rng.choice(NEAR_REPLIES)
-        return self.film_turn(rng, with_opinions=False)
+        return self.about_films.turn(rng, with_opinions=False)
 
     # -- documents ----------------------------------------------------------------
 
@@ -155,7 +170,7 @@ class Writer:
         most = 2 + round(8 * level)
         roll = rng.random()
         num_earlier = 0 if roll < 0.22 else rng.randint(1, most)
-        told = self.told_turns(world, num_earlier, share_of_people=0.3) if num_earlier else []
+        told = self.told_turns(world, num_earlier, share_of_people=0.6) if num_earlier else []
         earlier = self.sessions(told, rng) if told else ""
         if earlier == "" and rng.random() < 0.1:
             earlier = self.sessions(
@@ -163,9 +178,10 @@ class Writer:
             )
         turns: list[Turn] = []
         if (roll < 0.22 and rng.random() < 0.75) or rng.random() < 0.12:
-            turns += [
-                turn[:2] for turn in self.told_turns(world, rng.randint(1, 1 + round(3 * level)))
-            ]
+            told_here = self.told_turns(
+                world, rng.randint(1, 1 + round(3 * level)), share_of_people=0.5
+            )
+            turns += [turn[:2] for turn in told_here]
         turns += self.asking_turns(world, rng, rng.randint(3, 5 + round(7 * level)))
         return to_messages(turns, earlier)
 
@@ -180,7 +196,7 @@ class Writer:
             (0.28, lambda: [world.ask_unknown(kinds)]),
             (0.07, lambda: self.told_now(world, rng)),
             (0.03, lambda: [world.ask_summary()]),
-            (0.06, lambda: self.wish_turns(world, rng)),
+            (0.06, lambda: self.about_films.wish_turns(world, rng)),
             (0.06, lambda: [world.ask_would_like(self.films)]),
             (0.04, lambda: [world.ask_seen(self.films)]),
             (0.07, lambda: [self.idle_turn(world)]),
@@ -205,31 +221,15 @@ class Writer:
             world.ask(fact),
         ]
 
-    def wish_turns(self, world: World, rng: random.Random) -> list[Turn]:
-        """A wish with a suggestion, at times turned down or welcomed."""
-        wish = rng.choice(list(ONE_OF_GENRE)) if rng.random() < 0.4 else ""
-        reply = world.suggest(self.films, wish=wish)
-        if reply is None:
-            return []
-        turns = [(self.wish(rng, wish or "any"), reply)]
-        lines, said = self.grammar.films["suggestions"], self.grammar.said
-        if rng.random() < 0.2:
-            turns.append(
-                (said(rng.choice(lines["accept"]), rng), pick(lines["accept_replies"], rng))
-            )
-        elif rng.random() < 0.25:
-            title = next((film.title for film in self.films if film.title in reply), "")
-            other = world.suggest(self.films, wish=wish, avoid={title.lower()})
-            if other is not None:
-                turns.append((said(rng.choice(lines["reject"]), rng), other))
-        return turns
-
     def sessions(self, turns: list, rng: random.Random) -> str:
         """Return turns as the transcript of one to three sessions. In two of three transcripts
         replies say nothing of what was told, so that the user's message must be understood."""
         style = rng.random()
         told = [
-            (message, self.weak_reply(rng, style) or reply if not reply.endswith("?") else reply)
+            (
+                message,
+                self.weak_reply(message, rng, style) or reply if not reply.endswith("?") else reply,
+            )
             for message, reply, _ in turns
         ]
         cuts = sorted(
@@ -238,22 +238,28 @@ class Writer:
         parts = [told[i:j] for i, j in zip([0, *cuts], [*cuts, len(turns)], strict=True)]
         return prompts.transcript(parts)
 
-    def weak_reply(self, rng: random.Random, style: float) -> str:
+    def weak_reply(self, message: str, rng: random.Random, style: float) -> str:
         """Return a reply that carries no fact: the word for withheld ones, a neutral one, one about
-        another matter; or empty, to keep the good one. `style` in 0..1 is the transcript's."""
+        another matter, an echo of any words; or empty, to keep the good one. `style` in 0..1 is the
+        transcript's."""
         if style < 0.35:
             return prompts.WITHHELD
-        if style < 0.65 and rng.random() < 0.6:
+        if style < 0.6 and rng.random() < 0.6:
             if rng.random() < 0.7:
                 return rng.choice(NEUTRAL_REPLIES)
             kind = self.grammar.kinds[rng.choice(self.named_kinds)]
             return rng.choice([line for line in kind["acks"] if "{" not in line] or [""])
+        if 0.5 < style < 0.85 and rng.random() < 0.3:
+            words = message.split()
+            start = rng.randrange(len(words))
+            echo = " ".join(words[start : start + rng.randint(1, 3)]).strip(".,!?")
+            return fill(rng.choice(["Noted, {v}.", "{v}, got it.", "{v}, noted."]), v=echo)
         return ""
 
     def questions(self, rng: random.Random, level: float) -> list[prompts.Message]:
         """A transcript, then question-answer pairs about some of its messages."""
         world = World(self.grammar, rng)
-        turns = self.told_turns(world, rng.randint(1, 2 + round(8 * level)), share_of_people=0.3)
+        turns = self.told_turns(world, rng.randint(1, 2 + round(8 * level)), share_of_people=0.6)
         if rng.random() < 0.5:
             turns.insert(rng.randrange(len(turns) + 1), (*self.idle_turn(world), []))
         earlier = self.sessions(turns, rng)
@@ -268,6 +274,10 @@ class Writer:
                 (prompts.WRITE_QUESTIONS.format(message=message, kind=kind), "\n".join(lines))
             )
         return to_messages(tasks, earlier)
+
+    def film_talk(self, rng: random.Random, level: float) -> list[prompts.Message]:
+        number = rng.randint(4, 6 + round(4 * level))
+        return to_messages([self.about_films.turn(rng) for _ in range(number)], "")
 
     def pair(self, world: World, fact: Fact, kind: str, rng: random.Random) -> str:
         """Return one line: question | short answer."""
@@ -292,87 +302,6 @@ class Writer:
             question = plain(grammar, fact, rng, name)
         return f"{question} | {fact.value}"
 
-    def film_talk(self, rng: random.Random, level: float) -> list[prompts.Message]:
-        turns = [self.film_turn(rng) for _ in range(rng.randint(4, 6 + round(4 * level)))]
-        return to_messages(turns, "")
-
-    def film_turn(self, rng: random.Random, *, with_opinions: bool = True) -> Turn:
-        """Return a question about a film, a wish, or an opinion, with its answer. An opinion tells
-        that the film was seen, so it is no idle talk."""
-        grammar = self.grammar
-        film = rng.choice(self.films)
-        slots = film_slots(film)
-        roll = rng.random() * (1 if with_opinions else 0.88)
-        lines = grammar.films["questions"]
-        if roll < 0.55:
-            what = rng.choice(["year", "director", "genre", "actor", "about"])
-            values = {
-                "year": str(film.year),
-                "director": slots["director"],
-                "genre": join_and([ONE_OF_GENRE[genre] for genre in film.genres[:2]]),
-                "actor": join_and(list(film.actors[:2])) if film.actors else "",
-                "about": join_and([ONE_OF_GENRE[genre] for genre in film.genres[:2]]),
-            }
-            if not values[what]:
-                what = "year"
-            question = grammar.said(rng.choice(lines[what]["asks"]), rng, title=film.title)
-            return question, fill(
-                pick(lines[what]["answers"], rng), title=film.title, v=values[what]
-            )
-        if roll < 0.60:
-            title = self.grammar.values.invented_title(rng)
-            what = rng.choice(["year", "director", "genre", "actor"])
-            question = grammar.said(rng.choice(lines[what]["asks"]), rng, title=title)
-            return question, fill(pick(lines["unknown"], rng), title=title)
-        if roll < 0.70:
-            by = rng.choice(["director", "actor"])
-            names = film.directors if by == "director" else film.actors or film.directors
-            by = by if names is not film.directors else "director"
-            name = rng.choice(names)
-            question = grammar.said(rng.choice(lines[f"by_{by}"]["asks"]), rng, v=name)
-            return question, fill(pick(lines[f"by_{by}"]["answers"], rng), v=name, title=film.title)
-        if roll < 0.76:
-            return self.particular_wish(film, rng)
-        if roll < 0.88:
-            wish = rng.choice(["", film.genres[0], film.genres[0], film.genres[0]])
-            return self.wish(rng, wish or "any"), fill(
-                rng.choice(grammar.films["suggestions"]["plain"]), **slots
-            )
-        opinions = grammar.films["opinions"]
-        asks, replies = rng.choice([("asks", "answers"), ("user_opinions", "opinion_replies")])
-        question = grammar.said(rng.choice(opinions[asks]), rng, title=film.title)
-        return question, fill(rng.choice(opinions[replies]), **slots)
-
-    def particular_wish(self, film: Film, rng: random.Random) -> Turn:
-        """Return a wish for a decade, a director, an actor, or a film like another, and a film."""
-        decade = DECADES[film.year // 10 * 10]
-        alike = [
-            other for other in self.films if other is not film and other.genres[0] == film.genres[0]
-        ]
-        wishes = {
-            "decade": decade,
-            "director": rng.choice(film.directors),
-            "like": rng.choice(alike).title,
-        }
-        if film.actors:
-            wishes["actor"] = rng.choice(film.actors)
-        wish = rng.choice(list(wishes))
-        said = self.grammar.said(rng.choice(self.grammar.wishes[wish]), rng, v=wishes[wish])
-        return said, fill(
-            rng.choice(self.grammar.films["suggestions"]["plain"]), **film_slots(film)
-        )
-
-    def wish(self, rng: random.Random, wish: str) -> str:
-        if wish == "any" and rng.random() < 0.25:
-            return prompts.RECOMMEND
-        return self.grammar.said(rng.choice(self.grammar.wishes[wish]), rng)
-
-
-DECADES = {
-    1920: "the twenties", 1930: "the thirties", 1940: "the forties", 1950: "the fifties", 1960: "the sixties",
-    1970: "the seventies", 1980: "the eighties", 1990: "the nineties", 2000: "the 2000s", 2010: "the 2010s",
-    2020: "the 2020s",
-}  # fmt: skip
 
 NEAR_REPLIES = [
     "I couldn't say, I only know films well.",
@@ -399,6 +328,38 @@ NEUTRAL_REPLIES = [
     "Thank you, that helps.",
     "Understood.",
 ]
+
+
+MATTERS = {
+    "animal": "dog cat pet horse goat hen parrot rabbit fish budgie hamster donkey pony ferret",
+    "place": "town city village place home country where street island station district suburb",
+    "friend": "friend mate pal bestie buddy flatmate roommate housemate lodger",
+    "partner": "wife husband partner boyfriend girlfriend fiance spouse crush",
+    "child": "son daughter child kid girl boy baby eldest youngest twin toddler",
+    "family": "brother sister cousin niece nephew aunt uncle nan gran grandson granddaughter sibling",
+    "work": "job employer firm boss shop work office company trade colleague assistant apprentice",
+    "genre": "genre kind",
+    "film": "film movie favfilm comfort hated planned star actor actress",
+    "food": "snack food dish treat sweet meal breakfast lunch dinner soup diet cake nibble",
+    "drink": "drink tea coffee brew beer glass",
+    "trip": "trip holiday travel dream destination journey",
+    "number": "age birthday years since lucky",
+    "pastime": "hobby sport team club collection craft game",
+    "vehicle": "car van bike vehicle scooter lorry truck",
+}
+"""Words in the names of the slots of `people/` that may stand for the same thing."""
+
+
+def matter_of(slot: str) -> str:
+    """Return what a slot of `people/` is about, itself where no list knows it."""
+    return next(
+        (
+            matter
+            for matter, parts in MATTERS.items()
+            if any(part in slot for part in parts.split())
+        ),
+        slot,
+    )
 
 
 class _Deck:

@@ -10,7 +10,14 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from agent.memory.probe import grade
+from house.open_kinds import (
+    activity_kind,
+    attribute_kind,
+    first_person,
+    life_kind,
+    open_kind,
+    relation_kind,
+)
 from house.values import NAMES, Values, invented_word, join_and
 from house.wordings import PLACEHOLDER, WORDINGS_DIR, normalise, read_yaml, split
 from house.wordings import side as side_of
@@ -108,10 +115,6 @@ def typo(template: str, rng: random.Random) -> str:
     return " ".join(words)
 
 
-SAID = "You said {v}."
-"""The answer to nearly all open kinds: the value alone has to be found. A model that answers each
-in a sentence of its own learns the sentences by heart: docs/lab_book.md."""
-
 NEGATIONS = {"not", "no", "never", "nothing", "nobody", "without", "hardly", "neither", "nor"}
 
 
@@ -201,7 +204,7 @@ class Grammar:
             clauses = [mine] if mine else [f"the answer to this: {fact['asks'][0].rstrip('?')}"]
             state = first_person(fact["told"][0].lower() + fact["told"][1:])
             state = state[:1].upper() + state[1:] or f"{fact['asks'][0]} {{v}}."
-            kind = _open_kind(fact, fact["topic"], [state], fact["asks"], clauses)
+            kind = open_kind(fact, fact["topic"], [state], fact["asks"], clauses)
             self.kinds[kinds[fact["slot"]]] = kind
         untold = [tuple(line.split(" | ")) for line in item["untold"]]
         return Person(item["messages"], kinds, untold)
@@ -382,107 +385,6 @@ def only_side(data: object, side: str, name: str = "") -> object:
 def of_side(items: list[dict], side: str, field: str) -> list[dict]:
     """Return the open kinds of one side: those of dev and final are kinds no training text has."""
     return [item for item in items if side_of(item[field]) == side]
-
-
-def attribute_kind(item: dict, frames: dict) -> dict:
-    """Return "my gym is …" as a kind of fact."""
-
-    def named(data: object) -> object:
-        if isinstance(data, dict):
-            return {key: named(value) for key, value in data.items()}
-        if isinstance(data, list):
-            return [named(line) for line in data]
-        return data.replace(
-            " a {n}", f" {'an' if item['noun'][0] in 'aeiou' else 'a'} {item['noun']}"
-        ).replace("{n}", item["noun"])
-
-    kind = named(frames)
-    noun = item["noun"]
-    kind["other"]["topic"] = f"the {noun} of {{your}}"
-    return kind | {
-        "group": "life", "topic": f"your {noun}", "values": item["values"], "indirect": [],
-        "made_up": item.get("made_up", "true"),
-        "elicit": [f"And your {noun}?", f"What is your {noun}?"], "replies": ["{v}", "It's {v}.", "That's {v}."],
-    }  # fmt: skip
-
-
-def activity_kind(item: dict) -> dict:
-    """Return "I collect …" as a kind of fact."""
-    told = item["told"].rstrip(".")
-    rest = told.removeprefix("You ").replace("{v}", "").replace("  ", " ").strip()
-    state = item["state"].rstrip(".")
-    question = item["ask"].rstrip("?")
-    mine = state.replace("{v}", "").replace("  ", " ").strip()
-    topic = (
-        f"what you {rest}" if told.startswith("You ") and not told.startswith("You're") else "that"
-    )
-    clause = f"what {mine}" if state.startswith("I ") else f"the answer to this: {question}"
-    return _open_kind(
-        item, topic, [item["state"], *item["other_ways"]], [item["ask"], *item["other_asks"]], [clause]
-    )  # fmt: skip
-
-
-def relation_kind(item: dict, things: list[str]) -> dict:
-    """Return "what my … is made of" as a kind of fact, with things as its keys."""
-    entry = item | {"made_up": item.get("made_up", "true"), "values": item.get("values", [])}
-    kind = _open_kind(entry, item["topic"], item["states"], item["asks"], item["clauses"])
-    value = {"value": item["value"]} if "value" in item else {}
-    return kind | value | {"yesno": item["yesno"], "keys": things, "answers": [item["told"], SAID]}
-
-
-def life_kind(item: dict) -> dict:
-    """Return a small fact of everyday life as a kind of fact."""
-    mine = first_person(item["topic"])
-    clauses = [mine] if mine else [f"the answer to this: {item['asks'][0].rstrip('?')}"]
-    kind = _open_kind(item, item["topic"], item["says"], item["asks"], clauses)
-    # "my skis" would have to become "your skis" in an answer, and would be no copy.
-    values = [
-        value for value in item["values"] if not re.search(r"\b(?:my|our|me|i)\b", value.lower())
-    ]
-    return kind | {
-        "values": values or ["a secret"],
-        "look_alikes": [tuple(line.split(" | ")) for line in item["near"]],
-    }
-
-
-def _open_kind(
-    item: dict, topic: str, states: list[str], asks: list[str], clauses: list[str]
-) -> dict:
-    told, state = item["told"].rstrip("."), states[0].rstrip(".")
-    state = state[0].lower() + state[1:] if state.startswith(("My ", "Our ", "The ")) else state
-    # What sounds like a denial ("You never gave back …") would be judged as one.
-    is_plain = grade(item["told"].replace("{v}", "Zorblax"), ["Zorblax"])
-    return {
-        "group": "life", "topic": topic, "values": item["values"], "made_up": item.get("made_up", "true"),
-        "states": states, "asks": asks, "indirect": [], "clauses": clauses,
-        "yesno": [f"Is it true that {state}?", f"Did I say {state}?", f"{states[0].rstrip('.')}, right?"],
-        "told": item["told"], "answers": [SAID, item["told"], item["told"]] if is_plain else [SAID],
-        "yes": ["Yes, you said {v}.", f"Yes, {_lower_you(told)}."][: 1 + is_plain],
-        "no": ["No, you said {v}.", f"No, {_lower_you(told)}."][: 1 + is_plain],
-        "near": ["Somebody was talking about {v} today.", "What do you think of {v}?"],
-        "acks": ["Noted, {v}.", "Good to know.", "I'll remember that.", "{v}, got it."],
-        "corrections": [f"Correction: {state} now.", f"Actually not {{old}}. {states[0].rstrip('.')}.", f"That has changed, {state} these days."],
-        "elicit": [], "replies": [],
-    }  # fmt: skip
-
-
-PREPOSITION = "(?:to|for|of|with|from|near|by|at|behind|beside|on|about|around|after|before|above|below|under|opposite|against|without|between|than|and)"
-
-
-def first_person(topic: str) -> str:
-    """Return "what you keep in your shed" as the user says it, empty where "you" is an object."""
-    if re.search(
-        rf"\b(?:who|what|which \w+) \w+(?:s|ed|t|ve|ld) you\b|\byou$|\b{PREPOSITION} you\b", topic
-    ):
-        return ""
-    for yours, mine in (("you're", "I'm"), ("you've", "I've"), ("you'd", "I'd"), ("yourself", "myself"),
-                        ("yours", "mine"), ("your", "my"), ("you were", "I was"), ("you are", "I am"), ("you", "I")):  # fmt: skip
-        topic = re.sub(rf"\b{yours}\b", mine, topic)
-    return topic
-
-
-def _lower_you(told: str) -> str:
-    return told[0].lower() + told[1:] if told.startswith("You") else told
 
 
 def _soften(text: str, opener: str) -> str:

@@ -25,8 +25,9 @@ class World:
     def __init__(self, grammar: Grammar, rng: random.Random) -> None:
         self.grammar, self.rng = grammar, rng
         self.facts: list[Fact] = []
-        self.untold: list[Turn] = []
-        """Questions a person of `people/` gives no answer to, each with its topic."""
+        self.untold: list[Turn] | None = None
+        """Questions that somebody of `people/` gives no answer to, each with its topic. Where there
+        are any, nothing else is known to be untold: their facts are of no kind of `facts/`."""
         self._used: set[str] = set()
 
     # -- telling ---------------------------------------------------------------
@@ -132,6 +133,8 @@ class World:
         else, or a neighbouring kind."""
         grammar, rng = self.grammar, self.rng
         has_seen = any(fact.kind in SAYS_SEEN for fact in self.facts)
+        if self.untold is not None:
+            return self._ask_look_alike()
         if rng.random() < 0.25 and (turn := self._ask_look_alike()):
             return turn
         for _ in range(20):
@@ -178,7 +181,7 @@ class World:
         """Ask a question that sounds like one about a told fact and is about something else."""
         grammar, rng = self.grammar, self.rng
         others = [fact.subject.my for fact in self.facts if not fact.subject.is_user]
-        found = self.untold + [
+        found = (self.untold or []) + [
             (question, topic)
             for fact in self.facts
             for question, topic in grammar.kinds[fact.kind].get("look_alikes", [])

@@ -70,7 +70,9 @@ class Synthesis:
 
     @property
     def num_facts(self) -> int:
-        return len({(pair.turn_ids, normalise(pair.value)) for pair in self.pairs if pair.value})
+        """Values told, each once a message: what a "yes" confirms is no fact of its own."""
+        told = {(pair.turn_ids, normalise(pair.value)) for pair in self.pairs if pair.value}
+        return len({(turns, value) for turns, value in told if value not in {"yes", "no"}})
 
 
 @dataclass(frozen=True)
