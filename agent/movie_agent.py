@@ -18,8 +18,8 @@ from agent.memory.consolidation import Consolidation
 from agent.memory.consolidator import Consolidator
 from agent.memory.folder import DataLock, check_user_id, lock_folder
 from agent.memory.job import Progress, Report, Turnstile
-from agent.memory.synthesis import transcript_of
 from agent.memory.tables import Turn
+from agent.memory.teacher import transcript_of
 from agent.model import LanguageModel
 from agent.recommend import Recommendation, recommend
 from agent.settings import Settings

@@ -136,7 +136,7 @@ class Writer:
                 reply = grammar.acknowledgement(rng.choice(list(told.values())), rng)
             turns.append((text, reply, list(told.values())))
         world.untold += [turn for slot, *turn in left_out if matter_of(slot) not in matters]
-        if world.facts and rng.random() < 0.2:
+        if world.facts and rng.random() < 0.3:
             fact = rng.choice(world.facts)
             text = world.tell_corrected(fact)
             turns.append((text, grammar.acknowledgement(fact, rng), [fact]))

@@ -88,7 +88,7 @@ def open_kind(
         "no": ["No, you said {v}.", f"No, {_lower_you(told)}."][: 1 + is_plain],
         "near": ["Somebody was talking about {v} today.", "What do you think of {v}?"],
         "acks": ["Noted, {v}.", "Good to know.", "I'll remember that.", "{v}, got it."],
-        "corrections": [f"Correction: {state} now.", f"Actually not {{old}}. {states[0].rstrip('.')}.", f"That has changed, {state} these days."],
+        "corrections": item.get("changes") or [f"Correction: {state} now.", f"Actually not {{old}}. {states[0].rstrip('.')}.", f"That has changed, {state} these days."],
         "elicit": [], "replies": [],
     }  # fmt: skip
 

@@ -296,7 +296,7 @@ class Grammar:
     def correction(self, fact: Fact, rng: random.Random) -> str:
         """Return a line that replaces `fact.earlier[-1]` by `fact.value`."""
         around = self.talk["corrections"]
-        if fact.subject.is_user and rng.random() < 0.6:
+        if fact.subject.is_user and (rng.random() < 0.6 or fact.kind.startswith("person:")):
             line = rng.choice(self.kinds[fact.kind]["corrections"])
         elif rng.random() < 0.8:
             line = rng.choice(self.part(fact.kind, fact.subject)["states"])

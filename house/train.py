@@ -1,10 +1,10 @@
 """Train the house model from scratch, on one CPU or one GPU, in runs that can be resumed.
 
-    shard (made from its number) → documents → rows by length → batches → Muon + AdamW
+    shard (made from its number) → documents → batches by length → Muon + AdamW
 
 Dimension key:
     B  rows in a batch
-    T  tokens in a row; a row holds whole documents, each of which sees only itself
+    T  tokens in a row; a row holds one document and padding
     N  tokens of a batch that are trained
 
 The learning rate is constant after a short warm-up and falls linearly to 0 over the last
@@ -14,6 +14,7 @@ taken before its decay. A run ends at a number of tokens, or of minutes if they 
 
 import json
 import logging
+import math
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -52,8 +53,11 @@ CPU = Recipe(batch_tokens=8192, shard_documents=1200, workers=0, rates=(0.01, 3e
 GPU = Recipe(batch_tokens=65536, shard_documents=6000, workers=14, rates=(0.02, 3e-3))
 """Chosen: a batch that fills the card; Muon's usual rate."""
 
-ROW_TOKENS = (512, 1024, 2048)
-"""T of the three sorts of batch: a long row is dear, since all of it is compared with all of it."""
+MAX_TOKENS = 2048
+"""The context of the model."""
+
+LENGTH_STEP = 64
+"""T is a multiple of this: documents of nearly the same length share a shape."""
 
 OTHER_WEIGHT = 0.25
 """Weight of what is not an answer. A third of N is left over by the answers and filled with such
@@ -108,14 +112,12 @@ def add_dropout(model: Qwen3ForCausalLM, share: float) -> None:
 
 @dataclass
 class Batch:
-    """One step's tensors, of one of two fixed shapes."""
+    """One step's tensors: a document a row, padded at its end, which nothing before it sees."""
 
     ids: Tensor
     """(B, T) token ids."""
-    positions: Tensor
-    """(B, T) position in its document."""
-    documents: Tensor
-    """(B, T) number of the document a token belongs to; -1 on padding."""
+    sizes: Tensor
+    """(B,) tokens of each document."""
     targets: Tensor
     """(N,) flat index of the trained tokens; the prediction of token i is made at i - 1."""
     weights: Tensor
@@ -129,57 +131,37 @@ class Batch:
 def make_batches(
     rows: list[tuple[list[int], list[bool]]], pad: int, rng: random.Random, *, batch_tokens: int
 ) -> list[Batch]:
-    """Pack documents into rows, and rows into batches.
-
-    Each document goes, longest first, into the first row with room. Long rows are dear, so they
-    are opened for documents that fit nowhere else; short documents fill them up.
-    """
-    packed: dict[int, list[list[tuple[list[int], list[bool]]]]] = {size: [] for size in ROW_TOKENS}
-    places: list[tuple[int, list]] = []
-    room: list[int] = []
-    for row in sorted(rows, key=lambda row: -len(row[0])):
-        size = next((size for size in ROW_TOKENS if len(row[0]) <= size), None)
-        if size is None:
-            continue
-        place = next((i for i, left in enumerate(room) if left >= len(row[0])), None)
-        if place is None:
-            place = len(places)
-            places.append((size, []))
-            room.append(size)
-        places[place][1].append(row)
-        room[place] -= len(row[0])
-    for size, documents in places:
-        packed[size].append(documents)
-    batches = []
-    for size, filled in packed.items():
-        rng.shuffle(filled)
-        num_rows = batch_tokens // size
-        for start in range(0, len(filled) - num_rows + 1, num_rows):
-            batches.append(_batch(filled[start : start + num_rows], size, pad))
+    """Put documents of about the same length together, so that few places are padding; documents
+    that do not fit into the context are left out."""
+    batches: list[Batch] = []
+    group: list[tuple[list[int], list[bool]]] = []
+    for row in sorted(rows, key=lambda row: len(row[0])):
+        length = math.ceil(len(row[0]) / LENGTH_STEP) * LENGTH_STEP
+        if length > MAX_TOKENS:
+            break
+        if group and (len(group) + 1) * length > batch_tokens:
+            batches.append(_batch(group, pad))
+            group = []
+        group.append(row)
+    batches.append(_batch(group, pad))
     rng.shuffle(batches)
     return batches
 
 
-def _batch(packed: list, length: int, pad: int) -> Batch:
-    ids = torch.full((len(packed), length), pad)
-    positions = torch.zeros((len(packed), length), dtype=torch.long)
-    documents = torch.full((len(packed), length), -1)
-    is_target = torch.zeros((len(packed), length), dtype=torch.bool)
-    for b, row in enumerate(packed):
-        at = 0
-        for number, (tokens, is_answer) in enumerate(row):
-            end = at + len(tokens)
-            ids[b, at:end] = torch.tensor(tokens)
-            positions[b, at:end] = torch.arange(len(tokens))
-            documents[b, at:end] = number
-            is_target[b, at:end] = torch.tensor(is_answer)
-            at = end
-    can_follow = positions.flatten() > 0  # the first token of a document follows nothing
-    answers, others = is_target.flatten(), can_follow & ~is_target.flatten()
-    size = ids.numel() // 2  # a fixed N keeps the compiled step from being compiled again
-    targets = torch.cat([_shuffled(answers), _shuffled(others)])[:size]
+def _batch(group: list[tuple[list[int], list[bool]]], pad: int) -> Batch:
+    length = math.ceil(len(group[-1][0]) / LENGTH_STEP) * LENGTH_STEP
+    ids = torch.full((len(group), length), pad)
+    is_target = torch.zeros((len(group), length), dtype=torch.bool)
+    sizes = torch.tensor([len(tokens) for tokens, _ in group])
+    for b, (tokens, is_answer) in enumerate(group):
+        ids[b, : len(tokens)] = torch.tensor(tokens)
+        is_target[b, : len(tokens)] = torch.tensor(is_answer)
+    places = torch.arange(length)
+    can_follow = (places > 0) & (places < sizes[:, None])  # the first token follows nothing
+    answers, others = is_target.flatten(), (can_follow & ~is_target).flatten()
+    targets = torch.cat([_shuffled(answers), _shuffled(others)])[: ids.numel() // 2]
     weights = torch.where(answers[targets], 1.0, OTHER_WEIGHT)
-    return Batch(ids, positions, documents, targets, weights)
+    return Batch(ids, sizes, targets, weights)
 
 
 def _shuffled(is_chosen: Tensor) -> Tensor:
@@ -232,15 +214,7 @@ def level_of(rng: random.Random, documents_before: int) -> float:
 
 def loss_of(model: Qwen3ForCausalLM, batch: Batch) -> Tensor:
     """Return the weighted mean negative log-likelihood of the trained tokens, in nats."""
-    same = batch.documents[:, :, None] == batch.documents[:, None, :]  # (B, T, T)
-    length = batch.ids.shape[1]
-    causal = torch.ones(length, length, dtype=torch.bool, device=batch.ids.device).tril()
-    hidden = model.model(
-        input_ids=batch.ids,
-        attention_mask=(same & causal)[:, None],
-        position_ids=batch.positions,
-        use_cache=False,
-    ).last_hidden_state
+    hidden = model.model(input_ids=batch.ids, use_cache=False).last_hidden_state
     logits = model.lm_head(hidden.flatten(0, 1)[batch.targets - 1])  # (N, V)
     losses = F.cross_entropy(logits.float(), batch.ids.flatten()[batch.targets], reduction="none")
     return (losses * batch.weights).sum() / batch.weights.sum()
@@ -301,7 +275,7 @@ class Training:
 
     def run(self) -> None:
         """Train to the end of the run; the checkpoint is written every five minutes."""
-        step = torch.compile(loss_of)
+        step = torch.compile(loss_of, dynamic=True)
         self.model.train()
         began = saved = time.monotonic()
         before = self.state["seconds"]
@@ -339,7 +313,7 @@ class Training:
         for optimizer in self.optimizers:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-        self.state["tokens"] += int((batch.documents >= 0).sum())
+        self.state["tokens"] += int(batch.sizes.sum())
         self.state["steps"] += 1
         return loss.detach()
 

@@ -178,6 +178,9 @@ def check_person(person: dict) -> list[str]:
             faults.append(f"{fact['slot']}: 4 asks and 5 values wanted")
         if not re.match(r"You.*\.$", fact["told"]) or PLACEHOLDER.findall(fact["told"]) != ["v"]:
             faults.append(f"{fact['told']!r} must begin with You or Your and hold {{v}} once")
+        for line in fact.get("changes", []):
+            if sorted(PLACEHOLDER.findall(line)) not in (["v"], ["old", "v"]):
+                faults.append(f"{line!r} must hold {{v}} once, and {{old}} once at most")
     clauses = [fact["topic"] for fact in person["facts"]]
     clauses += [line.partition(" | ")[2] for line in person["untold"]]
     return faults + [

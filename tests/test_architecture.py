@@ -19,7 +19,7 @@ OWNERS = {
     "sentence_transformers": {"agent/memory/encoder.py"},
     "torch": {
         "agent/model.py", "agent/slots.py", "agent/recommend.py", "agent/memory/distillation.py",
-        "agent/memory/adapters.py", "agent/memory/consolidation.py",
+        "agent/memory/adapters.py", "agent/memory/consolidation.py", "agent/memory/unrelated.py",
     },
 }  # fmt: skip
 """Risky module → the files of agent/, ui/ and app.py that may import it."""

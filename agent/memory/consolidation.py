@@ -14,7 +14,6 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import torch
-import yaml
 
 from agent import prompts
 from agent.catalogue import Catalogue
@@ -23,19 +22,14 @@ from agent.memory.adapters import AdapterStore, served_name
 from agent.memory.buffer import ExperienceBuffer
 from agent.memory.distillation import TargetSentence, Trained, answer_kl, merged, train_adapter
 from agent.memory.encoder import SentenceEncoder
-from agent.memory.job import Job, Report
+from agent.memory.job import BreathingModel, Job, Report
 from agent.memory.lesson import Asked, Lesson, asked_of, target_sentences
 from agent.memory.probe import Figures, is_abstention
 from agent.memory.questions import QAPair
-from agent.memory.synthesis import (
-    DATA_DIR,
-    QuestionBank,
-    Synthesis,
-    answer_with,
-    synthesize,
-    transcript_of,
-)
+from agent.memory.synthesis import QuestionBank, Synthesis, synthesize
 from agent.memory.tables import StoredPair, Turn, User
+from agent.memory.teacher import answer_with, transcript_of
+from agent.memory.unrelated import Unrelated
 from agent.model import Answered, LanguageModel
 from agent.settings import Settings
 from agent.slots import BASE, TRAINING
@@ -68,24 +62,10 @@ STEPS_PER_TURN = 14
 """What asking and answering about a turn costs, in training steps; measured on the house model."""
 
 
-class _BreathingModel:
-    """The model as a consolidation sees it: every token of a long generation gives way."""
-
-    def __init__(self, model: LanguageModel, job: Job) -> None:
-        self._model, self._job = model, job
-
-    def __getattr__(self, name: str) -> object:
-        return getattr(self._model, name)
-
-    def generate(self, batch: Sequence, **options: object) -> list[str]:
-        return self._model.generate(batch, on_token=self._job.breathe, **options)
-
-
 class Consolidation:
     """Turns one slice of a user's turns into a published generation, or into a reason why not.
 
-    Holds what does not change between users: model, settings, bank, encoder, the base's own
-    replies to unrelated prompts.
+    Holds what does not change between users: model, settings, bank, encoder, unrelated prompts.
 
     Threads: one at a time; the training slot belongs to it.
     """
@@ -102,14 +82,8 @@ class Consolidation:
         self.catalogue = catalogue
         self.bank = QuestionBank.load()
         self.encoder = SentenceEncoder(settings.encoder)
-        data = yaml.load(
-            (DATA_DIR / "unrelated.yaml").read_text(encoding="utf-8"), Loader=yaml.BaseLoader
-        )
-        self._unrelated_prompts: list[str] = data["trained"]
-        self._measured_prompts: list[str] = data["measured"]
-        self._small_talk: list[tuple[str, str]] = [tuple(turn) for turn in data["small_talk"]]
+        self.unrelated = Unrelated()
         self._step_seconds: float | None = None
-        self._of_base: tuple[list[TargetSentence], list[TargetSentence]] | None = None
 
     def estimate_seconds(self, turns: Sequence[Turn]) -> float:
         """Return about how long learning these turns will take, from one training step."""
@@ -132,18 +106,17 @@ class Consolidation:
         live, _ = self.store.usable(
             user.user_id, user.live_generation, base_hash=self.model.base_hash
         )
-        settings, model = self.settings, _BreathingModel(self.model, job)
-        material = synthesize(
-            model, turns, bank=self.bank, encoder=self.encoder,
-            catalogue=self.catalogue, rounds=settings.question_rounds,
-            temperature=settings.question_temperature, seed=settings.seed + turns[-1].id, checkpoint=job.step,
-        )  # fmt: skip
-        earlier = self.buffer.pairs(user.user_id)
-        material = self._admitted(material, earlier)
-        if not any(pair.value for pair in material.pairs):
-            return self._nothing_to_learn(user, live, turns, fence, material, job)
-
+        settings, model = self.settings, BreathingModel(self.model, job)
         with self._adapter(user.user_id, live) as old_slot:
+            material = synthesize(
+                model, turns, bank=self.bank, encoder=self.encoder, catalogue=self.catalogue, live=old_slot,
+                rounds=settings.question_rounds, temperature=settings.question_temperature,
+                seed=settings.seed + turns[-1].id, checkpoint=job.step,
+            )  # fmt: skip
+            earlier = self.buffer.pairs(user.user_id)
+            material = self._admitted(material, earlier)
+            if not any(pair.value for pair in material.pairs):
+                return self._nothing_to_learn(user, live, turns, fence, material, job)
             before = self._said_before(user.user_id, turns[0])
             negatives = self._negatives(material, earlier, before, old_slot, model, job)
             replay = self._replay(earlier)
@@ -227,16 +200,10 @@ class Consolidation:
             "recipe": {
                 name: getattr(settings, name)
                 for name in (
-                    "learning_rate",
-                    "max_steps",
-                    "batch_size",
-                    "lora_rank",
-                    "lora_alpha",
-                    "seed",
-                    "use_question_bank",
+                    "learning_rate", "max_steps", "batch_size", "lora_rank", "lora_alpha", "seed", "use_question_bank",
                 )
             },
-        }
+        }  # fmt: skip
         config = {
             "peft_type": "LORA", "task_type": "CAUSAL_LM", "r": settings.lora_rank, "lora_alpha": settings.lora_alpha,
             "target_modules": "all-linear", "lora_dropout": 0.0, "base_model_name_or_path": self.model.name,
@@ -250,19 +217,12 @@ class Consolidation:
         )
         new_pairs = [
             StoredPair(
-                user_id,
-                pair.question,
-                pair.answer,
-                pair.value,
-                pair.kind,
-                pair.use == "probe",
-                pair.turn_ids,
-                generation,
-                generation,
+                user_id, pair.question, pair.answer, pair.value, pair.kind, pair.use == "probe", pair.turn_ids,
+                generation, generation,
             )
             for pair in material.pairs
             if not pair.before
-        ]
+        ]  # fmt: skip
         is_live = self.buffer.publish(
             user_id, fence, turn_ids=[turn.id for turn in turns], generation=generation,
             new_pairs=new_pairs, rehearsed=seen, report=report.as_dict(),
@@ -298,7 +258,7 @@ class Consolidation:
         earlier: Sequence[StoredPair],
         before: str,
         old_slot: str,
-        model: _BreathingModel,
+        model: BreathingModel,
         job: Job,
     ) -> list[QAPair]:
         """Keep of the negatives what neither the earlier pairs, nor the live generation, nor the
@@ -347,25 +307,32 @@ class Consolidation:
         # With too few wordings to hold any out, what is trained says when it is learned.
         stop = material.of_use("stop") or [pair for pair in learned if pair.value]
         stop = rng.sample(stop, min(len(stop), MAX_STOP))
-        unrelated, _ = self._base_replies(job)
 
         def targets(asked: Sequence[Asked], slot: str = BASE) -> list[TargetSentence]:
             return target_sentences(
                 self.model, asked, k=self.settings.teacher_top_k, slot=slot, checkpoint=job.step
             )
 
-        def of(pairs: Sequence[QAPair]) -> list[TargetSentence]:
-            return targets(asked_of(pairs, material, self._small_talk, rng))
+        def of(pairs: Sequence[QAPair], slot: str = BASE) -> list[TargetSentence]:
+            return targets(asked_of(pairs, material, self.unrelated.small_talk, rng), slot)
+
+        new = [pair for pair in learned if not pair.before]
 
         return Lesson(
-            new=of([pair for pair in learned if not pair.before]),
+            new=of([pair for pair in new if pair.value])
+            + of([pair for pair in new if not pair.value], old_slot),
             told_now=of([pair for pair in learned if pair.before]),
             never_told=of([pair for pair in negatives if pair.use == "train"]),
             # What was learned before is kept as the live generation says it.
             replay=targets([Asked(pair.question, pair.answer) for pair in replay], old_slot),
-            unrelated=unrelated,
+            unrelated=self.unrelated.trained(
+                BreathingModel(self.model, job), k=self.settings.teacher_top_k, checkpoint=job.step
+            ),
             stop=targets(
-                [Asked(pair.question, pair.answer, (), material.context) for pair in stop]
+                [
+                    Asked(pair.question, pair.answer, (), material.teacher_context(pair))
+                    for pair in stop
+                ]
             ),
         )
 
@@ -387,28 +354,11 @@ class Consolidation:
             learning_rate=settings.learning_rate, seed=seed, is_learned=is_learned, checkpoint=job.step,
         )  # fmt: skip
 
-    def _base_replies(self, job: Job) -> tuple[list[TargetSentence], list[TargetSentence]]:
-        """Return the base's own replies to unrelated prompts: those to train on, those to measure by."""
-        if self._of_base is None:
-            model = _BreathingModel(self.model, job)
-
-            def of(messages: Sequence[str]) -> list[TargetSentence]:
-                replies = answer_with(
-                    model, messages, "", checkpoint=job.step, stage="unrelated sentences"
-                )
-                asked = [Asked(*both) for both in zip(messages, replies, strict=True)]
-                return target_sentences(
-                    self.model, asked, k=self.settings.teacher_top_k, checkpoint=job.step
-                )
-
-            self._of_base = of(self._unrelated_prompts), of(self._measured_prompts)
-        return self._of_base
-
     # -- figures ------------------------------------------------------------------------------
 
     def _measure(
         self, material: Synthesis, negatives: Sequence[QAPair], earlier: Sequence[StoredPair], old_slot: str,
-        model: _BreathingModel, job: Job,
+        model: BreathingModel, job: Job,
     ) -> Figures:  # fmt: skip
         rng = random.Random(self.settings.seed)
 
@@ -428,17 +378,10 @@ class Consolidation:
             never_told=[pair.question for pair in negatives if pair.use == "probe"][:MAX_OTHER_PROBES],
             slots=(BASE, old_slot, TRAINING),
             teacher_agreement=material.teacher_agreement,
-            damage_nats=self._damage(job),
+            damage_nats=self.unrelated.damage(
+                model, slot=TRAINING, k=self.settings.teacher_top_k, checkpoint=job.step
+            ),
         )  # fmt: skip
-
-    def _damage(self, job: Job) -> float:
-        """Return the mean KL from the base on unrelated prompts, in nats per token."""
-        _, measured = self._base_replies(job)
-        with torch.inference_mode():
-            logits = self.model.answer_logits(
-                [sentence.student for sentence in measured], slot=TRAINING
-            )
-            return answer_kl(merged(sentence.teacher for sentence in measured), logits).item()
 
     def _adapter(self, user_id: str, generation: int):
         name = served_name(user_id, generation) if generation else None

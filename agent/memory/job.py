@@ -2,12 +2,13 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 
 from agent.errors import ConsolidationError
 from agent.memory.probe import Figures
+from agent.model import LanguageModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,3 +144,16 @@ class Job:
             self.stage_seconds.get(stage, 0.0) + now - self._stage_began, 2
         )
         self._stage_began = now
+
+
+class BreathingModel:
+    """The model as a consolidation sees it: every token of a long generation gives way."""
+
+    def __init__(self, model: LanguageModel, job: Job) -> None:
+        self._model, self._job = model, job
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._model, name)
+
+    def generate(self, batch: Sequence, **options: object) -> list[str]:
+        return self._model.generate(batch, on_token=self._job.breathe, **options)

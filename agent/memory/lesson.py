@@ -100,11 +100,10 @@ def target_sentences(
 def asked_of(
     pairs: Sequence[QAPair], material: Synthesis, small_talk: SmallTalk, rng: random.Random
 ) -> list[Asked]:
-    """Return what is asked for these pairs: each alone, many again after 1 to 4 unrelated turns.
-    The teacher of an answer without a value, which nothing checks, sees no replies."""
+    """Return what is asked for these pairs: each alone, many again after 1 to 4 unrelated turns."""
     asked: list[Asked] = []
     for pair in pairs:
-        context = material.context if pair.value else material.said
+        context = material.teacher_context(pair)
         asked.append(Asked(pair.question, pair.answer, pair.before, context))
         if not pair.before and rng.random() < SHARE_WITH_TALK:
             turns = tuple(rng.sample(small_talk, rng.randint(1, 4)))

@@ -4,7 +4,7 @@ Everything here sees the user's messages and the model's questions; no answer ye
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -16,6 +16,10 @@ from agent.slots import BASE
 
 MAX_WORDINGS = 14
 """Wordings kept of one fact. Chosen: 9 to train, 2 to stop, 3 to probe."""
+
+MAX_YES_OR_NO = 4
+"""Questions kept that one message answers with yes, and as many with no: more of them leave less
+of a batch to the open ones. Measured: docs/lab_book.md."""
 
 NEAR_DUPLICATE = 0.92
 """Questions about the same value with a higher cosine count as one. Chosen on the house corpus."""
@@ -53,7 +57,7 @@ class QAPair:
 def write_questions(
     model: LanguageModel,
     turns: Sequence[Turn],
-    context: str,
+    windows: Mapping[int, str],
     *,
     rounds: int,
     temperature: float,
@@ -61,7 +65,11 @@ def write_questions(
     checkpoint: Checkpoint,
 ) -> list[QAPair]:
     """Have the model write questions about each message, in every kind, `rounds` times; return
-    those whose value the message supports. Their answers are still empty."""
+    those whose value the message supports. Their answers are still empty.
+
+    Args:
+        windows: Transcript around each turn, by its id.
+    """
     tasks = [
         (turn, kind)
         for _ in range(rounds)
@@ -74,7 +82,7 @@ def write_questions(
         checkpoint("questions", start, len(tasks))
         part = tasks[start : start + MICRO_BATCH]
         texts = model.generate(
-            [prompts.write_questions(context, turn.message, kind) for turn, kind in part],
+            [prompts.write_questions(windows[turn.id], turn.message, kind) for turn, kind in part],
             slot=BASE, max_new_tokens=96, temperature=temperature, seed=seed + start,
         )  # fmt: skip
         for (turn, kind), text in zip(part, texts, strict=True):
@@ -125,15 +133,16 @@ def is_supported(pair: QAPair, message: str) -> bool:
 
 def drop_near_duplicates(pairs: list[QAPair], encoder: Encoder) -> list[QAPair]:
     """Keep a diverse set of wordings of each fact: greedily the one farthest from those kept,
-    until the rest is nearly the same or there are `MAX_WORDINGS`."""
+    until the rest is nearly the same or there are enough."""
     kept: list[QAPair] = []
     groups: dict[tuple, list[QAPair]] = {}
     for pair in pairs:
         groups.setdefault((pair.turn_ids, normalise(pair.value)), []).append(pair)
-    for group in groups.values():
+    for (_, value), group in groups.items():
+        limit = MAX_YES_OR_NO if value in {"yes", "no"} else MAX_WORDINGS
         near = encoder.similarities([" ".join(words(pair.question)) for pair in group])
         chosen = [0]
-        while len(chosen) < min(len(group), MAX_WORDINGS):
+        while len(chosen) < min(len(group), limit):
             closest = {
                 i: max(near[i][j] for j in chosen) for i in range(len(group)) if i not in chosen
             }

@@ -27,17 +27,24 @@ from agent import prompts
 from agent.catalogue import Catalogue, Film
 from agent.memory.probe import grade, is_abstention, normalise
 from agent.memory.questions import (
-    MICRO_BATCH,
-    STOP_WORDS,
     Checkpoint,
     Encoder,
     QAPair,
     drop_near_duplicates,
-    words,
     write_questions,
 )
 from agent.memory.tables import Turn
-from agent.model import Answered, LanguageModel
+from agent.memory.teacher import (
+    agrees,
+    answer_with,
+    certainty,
+    drop_corrected,
+    is_evident,
+    supported_value,
+    transcript_of,
+    windows_of,
+)
+from agent.model import LanguageModel
 from agent.slots import BASE
 
 DATA_DIR = Path(__file__).parent.parent / "data"
@@ -58,6 +65,8 @@ class Synthesis:
     context: str
     said: str
     """The context with the assistant's replies withheld."""
+    windows: dict[int, str]
+    """What stands around each turn: the teacher of what is asked about that turn."""
     pairs: list[QAPair]
     negatives: list[QAPair]
     num_doubtful: int
@@ -68,9 +77,16 @@ class Synthesis:
     def of_use(self, use: str) -> list[QAPair]:
         return [pair for pair in self.pairs if pair.use == use]
 
+    def teacher_context(self, pair: QAPair) -> str:
+        """Return what the teacher of a pair sees: what stands around the turn that told it. An
+        answer without a value, which nothing checks, is given without any reply in sight."""
+        if not pair.value:
+            return self.said
+        return self.windows[pair.turn_ids[0]] if pair.kind != "bank" else self.context
+
     @property
     def num_facts(self) -> int:
-        """Values told, each once a message: what a "yes" confirms is no fact of its own."""
+        """Values told, each once a message; what a "yes" confirms is no fact of its own."""
         told = {(pair.turn_ids, normalise(pair.value)) for pair in self.pairs if pair.value}
         return len({(turns, value) for turns, value in told if value not in {"yes", "no"}})
 
@@ -95,19 +111,6 @@ class QuestionBank:
         return cls(**data)
 
 
-def transcript_of(turns: Sequence[Turn], *, with_replies: bool = True) -> str:
-    """Return turns as the teacher reads them, a line between sessions."""
-    sessions: list[list[tuple[str, str]]] = []
-    last = None
-    for turn in turns:
-        if turn.session_id != last:
-            sessions.append([])
-        reply = turn.reply if with_replies else prompts.WITHHELD
-        sessions[-1].append((turn.message, reply))
-        last = turn.session_id
-    return prompts.transcript(sessions)
-
-
 def synthesize(
     model: LanguageModel,
     turns: Sequence[Turn],
@@ -115,6 +118,7 @@ def synthesize(
     bank: QuestionBank,
     encoder: Encoder,
     catalogue: Catalogue,
+    live: str = BASE,
     rounds: int = 3,
     temperature: float = 0.8,
     seed: int = 0,
@@ -124,13 +128,17 @@ def synthesize(
 
     The negatives are what the teacher abstains on, given x; the caller keeps of them what the
     user's earlier pairs and the live generation do not answer (`design.md` 6, rule 5).
+
+    Args:
+        live: Slot of the live generation, which answers with x what a taste of long ago decides too.
     """
     context, said = transcript_of(turns), transcript_of(turns, with_replies=False)
+    windows = windows_of(turns)
     rng = random.Random(seed)
     written = write_questions(
         model,
         turns,
-        context,
+        windows,
         rounds=rounds,
         temperature=temperature,
         seed=seed,
@@ -140,7 +148,7 @@ def synthesize(
     answers = answer_with(
         model,
         [pair.question for pair in candidates],
-        context,
+        [windows[pair.turn_ids[0]] for pair in candidates],
         checkpoint=checkpoint,
         stage="teacher",
     )
@@ -152,65 +160,26 @@ def synthesize(
         facts.setdefault((pair.turn_ids, normalise(pair.value)), []).append(
             (replace(pair, answer=answer), is_right)
         )
-    pairs: list[QAPair] = []
-    num_asked = num_right = num_doubtful = 0
+    kept: list[list[QAPair]] = []
+    num_asked = num_doubtful = 0
     for wordings in facts.values():
         right = [pair for pair, is_right in wordings if is_right]
         if len(right) < 2 or len(right) < 2 / 3 * len(wordings) - 1e-9:
             num_doubtful += 1
             continue
         num_asked += len(wordings)
-        num_right += len(right)
-        pairs += deal(right, rng)
-    bank_pairs, negatives = ask_bank(model, bank, context, turns, pairs, checkpoint=checkpoint)
+        kept.append(right)
+    agreement = sum(map(len, kept)) / num_asked if kept else None
+    kept = drop_corrected(model, kept, context, turns, checkpoint=checkpoint)
+    pairs = [pair for wordings in kept for pair in deal(wordings, rng)]
+    bank_pairs, negatives = ask_bank(model, bank, context, turns, checkpoint=checkpoint)
     pairs += bank_pairs
     if pairs:
         # Their answers are not held against the user's words, so no reply may colour them.
-        pairs += ask_openly(model, bank, said, checkpoint=checkpoint)
-        pairs += ask_about_films(model, catalogue, said, turns, rng, checkpoint=checkpoint)
+        pairs += ask_openly(model, bank, said, live, checkpoint=checkpoint)
+        pairs += ask_about_films(model, catalogue, said, turns, rng, live, checkpoint=checkpoint)
         pairs += tell_now(model, bank, context, turns, pairs, rng, checkpoint=checkpoint)
-    agreement = num_right / num_asked if num_asked else None
-    return Synthesis(context, said, pairs, negatives, num_doubtful, agreement)
-
-
-# -- 1. the teacher ---------------------------------------------------------------------
-
-
-def answer_with(
-    model: LanguageModel,
-    questions: Sequence[str],
-    context: str,
-    *,
-    checkpoint: Checkpoint,
-    stage: str,
-    slot: str = BASE,
-    before: Sequence[Sequence[tuple[str, str]]] | None = None,
-) -> list[str]:
-    """Return greedy answers to questions, each in a fresh chat, with `context` in the prompt."""
-    answers: list[str] = []
-    for start in range(0, len(questions), MICRO_BATCH):
-        checkpoint(stage, start, len(questions))
-        part = range(start, min(start + MICRO_BATCH, len(questions)))
-        answers += model.generate(
-            [prompts.chat(before[i] if before else [], questions[i], earlier=context) for i in part],
-            slot=slot, max_new_tokens=48,
-        )  # fmt: skip
-    return [answer.strip() for answer in answers]
-
-
-def agrees(pair: QAPair, answer: str) -> bool:
-    """Does the teacher's answer give the value that the question was written for?"""
-    value = normalise(pair.value)
-    if value in {"yes", "no"}:
-        return bool(re.match(rf"{value}\b", normalise(answer))) and not is_abstention(answer)
-    return grade(answer, [pair.value])
-
-
-def is_evident(pair: QAPair, answer: str, turns: Sequence[Turn]) -> bool:
-    """Does a user's message hold what a "no" sets against the question? "No, you live in Turin" may
-    repeat what only a reply said (`design.md` 6, rule 3); values are checked when they are written."""
-    said = [turn for turn in turns if turn.id in pair.turn_ids]
-    return normalise(pair.value) != "no" or bool(supported_value(answer, pair.question, said)[0])
+    return Synthesis(context, said, windows, pairs, negatives, num_doubtful, agreement)
 
 
 def deal(wordings: list[QAPair], rng: random.Random) -> list[QAPair]:
@@ -225,7 +194,7 @@ def deal(wordings: list[QAPair], rng: random.Random) -> list[QAPair]:
     return dealt + [replace(pair, use="train") for pair in wordings if pair not in open_ones]
 
 
-# -- 2. the bank ------------------------------------------------------------------------
+# -- the bank ------------------------------------------------------------------------
 
 
 def ask_bank(
@@ -233,7 +202,6 @@ def ask_bank(
     bank: QuestionBank,
     context: str,
     turns: Sequence[Turn],
-    pairs: Sequence[QAPair],
     *,
     checkpoint: Checkpoint,
 ) -> tuple[list[QAPair], list[QAPair]]:
@@ -253,55 +221,16 @@ def ask_bank(
     return [pair for pair, p in zip(supported, certain, strict=True) if p >= SURE], negatives
 
 
-def certainty(
-    model: LanguageModel, pairs: Sequence[QAPair], context: str, *, checkpoint: Checkpoint
-) -> list[float]:
-    """Return for each pair the probability that the teacher gives to its answer as a whole."""
-    found: list[float] = []
-    for start in range(0, len(pairs), MICRO_BATCH):
-        checkpoint("bank", start, len(pairs))
-        batch = [
-            Answered(
-                tuple(model.encode(prompts.chat([], pair.question, earlier=context))),
-                tuple(model.encode_answer(pair.answer)),
-            )
-            for pair in pairs[start : start + MICRO_BATCH]
-        ]
-        found += model.answer_probabilities(batch, slot=BASE)
-    return found
-
-
-def supported_value(answer: str, question: str, turns: Sequence[Turn]) -> tuple[str, int]:
-    """Return the longest run of words of the answer that a user's message holds and the question
-    does not, and the id of that turn; ("", 0) if the users' messages support none."""
-    said = words(answer)
-    given = set(words(question)) | STOP_WORDS
-    best: tuple[int, str, int] = (0, "", 0)
-    for turn in turns:
-        message = f" {' '.join(words(turn.message))} "
-        for start in range(len(said)):
-            if said[start] in given:
-                continue
-            for end in range(len(said), start, -1):
-                run = said[start:end]
-                if run[-1] in given or f" {' '.join(run)} " not in message:
-                    continue
-                size = sum(word not in given for word in run)
-                # The latest of equals: a correction stands after what it corrects.
-                if size >= best[0]:
-                    best = (size, " ".join(run), turn.id)
-                break
-    return best[1], best[2]
-
-
 def ask_openly(
-    model: LanguageModel, bank: QuestionBank, context: str, *, checkpoint: Checkpoint
+    model: LanguageModel, bank: QuestionBank, context: str, live: str, *, checkpoint: Checkpoint
 ) -> list[QAPair]:
     """Requests for a recommendation and for a summary: always among the questions; their answers
     are learned as the teacher gives them, and not probed."""
     questions = [*bank.recommend, *bank.summary]
     kinds = ["recommend"] * len(bank.recommend) + ["summary"] * len(bank.summary)
-    answers = answer_with(model, questions, context, checkpoint=checkpoint, stage="recommend")
+    answers = answer_with(
+        model, questions, context, slot=live, checkpoint=checkpoint, stage="recommend"
+    )
     return [
         QAPair(question, answer, "", kind, "train")
         for question, answer, kind in zip(questions, answers, kinds, strict=True)
@@ -315,6 +244,7 @@ def ask_about_films(
     context: str,
     turns: Sequence[Turn],
     rng: random.Random,
+    live: str,
     *,
     checkpoint: Checkpoint,
 ) -> list[QAPair]:
@@ -326,7 +256,9 @@ def ask_about_films(
     questions += [
         prompts.HAVE_SEEN.format(title=film.title) for film in (*named, *films[: 4 + len(named)])
     ]
-    answers = answer_with(model, questions, context, checkpoint=checkpoint, stage="taste")
+    answers = answer_with(
+        model, questions, context, slot=live, checkpoint=checkpoint, stage="taste"
+    )
     return [
         QAPair(question, answer, "", "taste", "train")
         for question, answer in zip(questions, answers, strict=True)
@@ -340,7 +272,7 @@ def in_full(film: Film) -> str:
     )
 
 
-# -- 3. the chat wins over the weights -----------------------------------------------------
+# -- the chat wins over the weights -----------------------------------------------------
 
 
 def tell_now(

@@ -3,13 +3,14 @@
 import random
 
 import pytest
+import torch
 
 from agent import prompts
 from agent.memory.probe import grade, is_abstention, normalise
 from house.__main__ import new_writer
 from house.people import USER, fill
 from house.tokenizer import Encoder, train_tokenizer
-from house.train import ROW_TOKENS, make_batches
+from house.train import MAX_TOKENS, Batch, loss_of, make_batches, new_model
 from house.values import invented_word
 from house.wordings import load_kinds, side
 from house.wordings import normalise as normalise_line
@@ -142,19 +143,44 @@ def test_the_trained_tokens_are_the_answers_and_their_ends(documents, tokenizer)
     assert trained == "".join(f"{reply}<|end|>" for reply in replies)
 
 
-def test_batches_keep_documents_apart_and_lose_no_token(documents, tokenizer):
+def test_batches_hold_each_document_once_with_its_own_targets(documents, tokenizer):
     rows = Encoder(tokenizer).encode(documents)
     batches = make_batches(rows, pad=0, rng=random.Random(0), batch_tokens=8192)
     assert len(batches) > 5
+    found = []
     for batch in batches:
-        assert batch.ids.numel() == 8192
-        assert batch.ids.shape[1] in ROW_TOKENS
-        starts = batch.positions == 0
-        real = batch.documents >= 0
-        # A document begins where its number changes, and only there.
-        changes = batch.documents[:, 1:] != batch.documents[:, :-1]
-        assert (starts[:, 1:] & real[:, 1:]).equal(changes & real[:, 1:])
-        assert int(batch.weights.sum()) <= int(real.sum())
+        assert batch.ids.numel() <= 8192
+        found += [
+            ids[:size].tolist() for ids, size in zip(batch.ids, batch.sizes.tolist(), strict=True)
+        ]
+        places = batch.targets % batch.ids.shape[1]
+        sizes = batch.sizes[batch.targets // batch.ids.shape[1]]
+        assert bool(((places > 0) & (places < sizes)).all())
+        assert len(set(batch.targets.tolist())) == len(batch.targets)
+    assert sorted(found) == sorted(ids for ids, _ in rows if len(ids) <= MAX_TOKENS)
+    answers = sum(int((batch.weights == 1).sum()) for batch in batches)
+    assert answers == sum(sum(is_answer) for ids, is_answer in rows if len(ids) <= MAX_TOKENS)
+
+
+def test_the_loss_of_a_document_is_the_same_beside_longer_ones(documents, tokenizer):
+    """Padding stands behind a document, where nothing of it looks."""
+    rows = sorted(Encoder(tokenizer).encode(documents), key=lambda row: len(row[0]))
+    torch.manual_seed(0)
+    model = new_model(tokenizer, layers=2, width=64, hidden=96).eval()
+    for row in (rows[0], rows[1]):
+        (alone,) = make_batches([row], 0, random.Random(0), batch_tokens=8192)
+        (beside,) = make_batches([row, rows[-1]], 0, random.Random(0), batch_tokens=8192)
+        keep_answers_of_first(alone)
+        keep_answers_of_first(beside)
+        with torch.no_grad():
+            losses = [loss_of(model, batch).item() for batch in (alone, beside)]
+        assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
+def keep_answers_of_first(batch: Batch) -> None:
+    """Leave in a batch the targets that are answers of its first document."""
+    chosen = (batch.weights == 1) & (batch.targets < batch.ids.shape[1])
+    batch.targets, batch.weights = batch.targets[chosen].sort().values, batch.weights[chosen]
 
 
 def test_words_for_the_exam_are_never_words_of_the_training():

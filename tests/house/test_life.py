@@ -51,6 +51,7 @@ def test_every_person_is_complete(path):
         (lambda person: person["untold"].append("What is my name?"), "no clause"),
         (lambda person: person["facts"][0]["asks"].append("Is it {v}?"), "must not hold a slot"),
         (lambda person: person["facts"][0].update(told="I am {v}."), "begin with You"),
+        (lambda person: person["facts"][0].update(changes=["No more {old}."]), "hold {v} once"),
     ],
 )
 def test_a_planted_fault_of_a_person_is_found(change, fault):

@@ -10,9 +10,23 @@ import torch
 from agent import prompts
 from agent.memory.encoder import SentenceEncoder
 from agent.memory.lesson import Lesson
-from agent.memory.questions import QAPair, drop_near_duplicates, is_supported, parse_pairs
-from agent.memory.synthesis import agrees, certainty, deal, supported_value, transcript_of
+from agent.memory.questions import (
+    MAX_YES_OR_NO,
+    QAPair,
+    drop_near_duplicates,
+    is_supported,
+    parse_pairs,
+)
+from agent.memory.synthesis import deal
 from agent.memory.tables import Turn
+from agent.memory.teacher import (
+    agrees,
+    certainty,
+    is_later,
+    supported_value,
+    transcript_of,
+    windows_of,
+)
 from agent.model import Answered
 from agent.slots import BASE
 
@@ -70,6 +84,39 @@ def test_the_transcript_keeps_sessions_apart_and_can_withhold_replies():
     assert transcript_of(turns) == "User: Hi\nYou: Noted!\n---\nUser: I am Ada\nYou: Hello Bob"
     assert "Bob" not in transcript_of(turns, with_replies=False)
     assert "I am Ada" in transcript_of(turns, with_replies=False)
+
+
+def test_a_window_holds_the_turns_around_in_the_same_session():
+    turns = [turn(i, f"message {i}", session="s1" if i < 5 else "s2") for i in range(1, 8)]
+    windows = windows_of(turns)
+    assert [i for i in range(1, 8) if f"message {i}" in windows[4]] == [2, 3, 4]
+    assert [i for i in range(1, 8) if f"message {i}" in windows[5]] == [5, 6, 7]
+
+
+@pytest.mark.parametrize(
+    ("overall", "later"),
+    [
+        ("You live in Oslo.", True),
+        ("You live in Turin.", False),
+        ("You haven't told me where you live.", False),
+        ("You live in Velmora.", False),
+    ],
+)
+def test_an_answer_from_a_later_message_supersedes(overall, later):
+    turns = [turn(1, "I live in Turin."), turn(2, "I moved to Oslo.")]
+    assert is_later(pair("Where do I live?", "Turin"), overall, turns) is later
+    assert not is_later(pair("Where do I live?", "Oslo", turn_id=2), "You live in Turin.", turns)
+
+
+def test_few_questions_with_yes_are_kept_and_more_open_ones(encoder):
+    names = ["Oslo", "Turin", "Lima", "Accra", "Quito", "Hanoi", "Perth", "Delhi"]
+    asked = [pair(f"Is {name} where {name} people would visit me?", "no") for name in names]
+    open_ones = [
+        pair(f"What has {name} got that the town I live in has not?", "Bern") for name in names
+    ]
+    kept = drop_near_duplicates([*asked, *open_ones], encoder)
+    assert sum(one.value == "no" for one in kept) == MAX_YES_OR_NO
+    assert sum(one.value == "Bern" for one in kept) > MAX_YES_OR_NO
 
 
 def test_near_duplicates_go_and_the_same_question_about_another_value_stays(encoder):
