@@ -4,7 +4,6 @@ Dimension key:
     B  sequences in a batch
     P  tokens of the prefix that all sequences of a batch share
     T  tokens of a sequence after that prefix, padded
-    S  tokens of a packed batch: the prefix once, then the rest of each sequence
     N  answer tokens of a batch, one sequence after the other
     V  vocabulary
 
@@ -20,7 +19,6 @@ import json
 import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import bitsandbytes as bnb
@@ -38,6 +36,7 @@ from transformers import (
 
 from agent import prompts
 from agent.errors import ModelError
+from agent.packing import Answered, common_prefix, packed
 from agent.prompts import Message
 from agent.slots import AdapterSlots, using
 
@@ -50,14 +49,6 @@ MAX_UNPACKED_BYTES = 2 * 1024**3
 
 MIN_SHARED_PREFIX = 16
 """From this many common tokens on, a batch computes its prefix once. Chosen, not measured."""
-
-
-@dataclass(frozen=True, slots=True)
-class Answered:
-    """A prompt and the answer that follows it, as token ids."""
-
-    prompt: tuple[int, ...]
-    answer: tuple[int, ...]
 
 
 class LanguageModel:
@@ -132,7 +123,7 @@ class LanguageModel:
                 f"The model {name!r} has no chat template, so it cannot be talked to. Pass an instruct model."
             )
         model.requires_grad_(False)
-        base_hash = _hash_of(model, tokenizer, quantize)
+        base_hash = _hash_of(model, tokenizer, f"{quantize}/{lora_rank}/{lora_alpha}")
         for module in model.modules():
             if isinstance(module, bnb.nn.Linear4bit):
                 module.support_avx512bf16_for_cpu = False
@@ -246,7 +237,7 @@ class LanguageModel:
         Returns:
             (N, V), with a gradient for the training slot unless inside `torch.inference_mode`.
         """
-        ids, positions, mask, targets = _packed(batch)
+        ids, positions, mask, targets = packed(batch)
         device, dtype = self._model.device, self._model.dtype
         with using(slot):
             hidden = self._model.model(
@@ -278,7 +269,7 @@ class LanguageModel:
         batch; (0, None) if that is not worth it. The last token of a prompt is never in it."""
         if len(encoded) < 2:
             return 0, None
-        prefix = _common_prefix(encoded)
+        prefix = common_prefix(encoded)
         if prefix < MIN_SHARED_PREFIX:
             return 0, None
         cache = DynamicCache()
@@ -319,40 +310,6 @@ class _Called(StoppingCriteria):
         return torch.zeros(input_ids.shape[0], dtype=torch.bool, device=input_ids.device)
 
 
-def _common_prefix(prompts_: Sequence[Sequence[int]]) -> int:
-    """Return how many tokens all begin with; the last token of a prompt never counts."""
-    first, last = min(prompts_), max(prompts_)
-    shortest = min(len(ids) for ids in prompts_) - 1
-    return next((i for i in range(shortest) if first[i] != last[i]), shortest)
-
-
-def _packed(batch: Sequence[Answered]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Put a batch into one row of S tokens: the common prefix once, then the rest of each sequence,
-    which sees the prefix and itself. The same numbers as a padded batch, without its waste.
-
-    Returns:
-        ids (1, S), positions (1, S), additive mask (1, 1, S, S), indexes of the answer tokens (N,).
-    """
-    prefix = _common_prefix([item.prompt for item in batch])
-    ids, positions, owners, targets = (
-        list(batch[0].prompt[:prefix]),
-        list(range(prefix)),
-        [0] * prefix,
-        [],
-    )
-    for number, item in enumerate(batch, start=1):
-        tokens = (*item.prompt, *item.answer)
-        ids += tokens[prefix:]
-        positions += range(prefix, len(tokens))
-        owners += [number] * (len(tokens) - prefix)
-        targets += range(len(ids) - len(item.answer), len(ids))
-    owner = torch.tensor(owners)
-    is_seen = (owner[:, None] == owner) | (owner == 0)
-    is_seen &= torch.ones_like(is_seen).tril()
-    mask = torch.zeros(is_seen.shape).masked_fill(~is_seen, torch.finfo(torch.bfloat16).min)
-    return torch.tensor([ids]), torch.tensor([positions]), mask[None, None], torch.tensor(targets)
-
-
 def _find(name: str) -> str:
     """Return what transformers can load for a --model."""
     if name == "house":
@@ -372,9 +329,9 @@ def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
-def _hash_of(model: torch.nn.Module, tokenizer: object, quantize: str) -> str:
-    """Return sha256 over weights, tokenizer, chat template, prompts.py and quantization: what an
-    adapter was made for (`design.md` 2)."""
+def _hash_of(model: torch.nn.Module, tokenizer: object, form: str) -> str:
+    """Return sha256 over weights, tokenizer, chat template, prompts.py, and the form of quantization
+    and adapters: what an adapter was made for (`design.md` 2)."""
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(name.encode())
@@ -384,7 +341,7 @@ def _hash_of(model: torch.nn.Module, tokenizer: object, quantize: str) -> str:
     digest.update(json.dumps(tokenizer.get_vocab(), sort_keys=True).encode())
     digest.update(str(tokenizer.chat_template).encode())
     digest.update(Path(prompts.__file__).read_bytes())
-    digest.update(quantize.encode())
+    digest.update(form.encode())
     return digest.hexdigest()
 
 

@@ -224,7 +224,13 @@ class MovieAgent:
         def load() -> dict:
             return self.store.load(user_id, live, base_hash=self.model.base_hash)
 
-        with self._turnstile.reply(), self.model.slots.adapter(name, load) as slot:
+        def on_wait() -> None:
+            reply.notices.append("All memories were in use for a moment; this reply had to wait.")
+
+        with (
+            self._turnstile.reply(),
+            self.model.slots.adapter(name, load, on_wait=on_wait) as slot,
+        ):
             for piece in self.model.stream(
                 messages, slot=slot, max_new_tokens=self.settings.max_reply_tokens, stop=reply._stop
             ):
@@ -358,13 +364,17 @@ class MovieAgent:
         return self.consolidator.run(user_id, on_progress=on_progress)
 
     def forget(self, user_id: str) -> tuple[int, int]:
-        """Erase a user: turns, pairs, reports, adapters, slots. Return the numbers of turns and
-        generations there were."""
+        """Erase a user: adapters, slots, turns, pairs, reports. Return the numbers of turns and
+        generations there were.
+
+        Raises:
+            StoreError: If the file of the turns could not be cleaned; all else is gone then.
+        """
         check_user_id(user_id)
-        self.consolidator.cancel(user_id)
+        self.consolidator.cancel_and_wait(user_id)
         with self._erasing:
             self._num_erased[user_id] += 1
+            self.model.slots.drop(f"{user_id}@")
+            num_generations = self.store.delete_all(user_id)
             num_turns = self.buffer.forget(user_id)
-        num_generations = self.store.delete_all(user_id)
-        self.model.slots.drop(f"{user_id}@")
         return num_turns, num_generations

@@ -16,7 +16,8 @@ import torch
 from agent import prompts
 from agent.catalogue import Catalogue, Film
 from agent.memory.synthesis import in_full
-from agent.model import Answered, LanguageModel
+from agent.model import LanguageModel
+from agent.packing import Answered
 
 NUM_CHECKED = 50
 """Films that are asked about being seen, as `design.md` and the issue of part 1 say."""

@@ -63,8 +63,8 @@ class Settings(BaseSettings):
     max_reply_tokens: int = Field(96, ge=8)
     """Longest reply. Chosen: three times the longest reply in the house model's text."""
 
-    num_slots: int = Field(8, ge=1)
-    """Generations held ready for replies. Chosen, not measured."""
+    num_slots: int = Field(8, ge=2)
+    """Generations held ready for replies; a consolidation uses one. Chosen, not measured."""
 
     # -- target sentences (design.md 6, rules 3-6) -----------------------------------------
 
@@ -75,7 +75,7 @@ class Settings(BaseSettings):
     """Sampling temperature of the questions. Measured: docs/lab_book.md."""
 
     use_question_bank: bool = True
-    """Ask the general questions about a person beside the model's own."""
+    """Learn the general questions about a person too; if not, they only find what was never told."""
 
     encoder: str = "bundled"
     """Sentence encoder that drops near-duplicate questions: bundled, a folder, or a hub id."""
@@ -94,7 +94,7 @@ class Settings(BaseSettings):
     max_steps: int = Field(60, ge=1)
     """Steps of one training, if it does not stop before. Measured: docs/lab_book.md."""
 
-    batch_size: int = Field(16, ge=2)
+    batch_size: int = Field(16, ge=8)
     """Target sentences in a step. Chosen, not measured."""
 
     teacher_top_k: int = Field(16, ge=1)

@@ -41,6 +41,10 @@ class _Slot:
     used_at: float = 0.0
     weights: dict[str, torch.nn.Parameter] = field(default_factory=dict)
 
+    def clear(self) -> None:
+        for parameter in self.weights.values():
+            parameter.data.zero_()
+
 
 class AdapterSlots:
     """N slots of equal rank for replies, and one that a consolidation trains.
@@ -101,6 +105,8 @@ class AdapterSlots:
         finally:
             with self._free:
                 slot.pins -= 1
+                if slot.pins == 0 and slot.holds is None:
+                    slot.clear()
                 self._free.notify_all()
 
     def _pin(
@@ -133,8 +139,7 @@ class AdapterSlots:
                 if slot.holds and slot.holds.startswith(prefix):
                     slot.holds = None
                     if slot.pins == 0:
-                        for parameter in slot.weights.values():
-                            parameter.data.zero_()
+                        slot.clear()
 
     def training_parameters(self) -> list[torch.nn.Parameter]:
         return list(self._training.weights.values())
@@ -160,6 +165,10 @@ class AdapterSlots:
             name: parameter.detach().to("cpu", torch.bfloat16).clone().contiguous()
             for name, parameter in self._training.weights.items()
         }
+
+    def end_training(self) -> None:
+        """Leave nothing of a user in the training slot."""
+        self._training.clear()
 
     def _copy_in(self, slot: _Slot, tensors: dict[str, Tensor]) -> None:
         if tensors.keys() != slot.weights.keys():

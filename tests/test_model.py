@@ -8,7 +8,8 @@ import torch
 
 from agent import prompts
 from agent.errors import AdapterError, ModelError
-from agent.model import Answered, LanguageModel
+from agent.model import LanguageModel
+from agent.packing import Answered
 from agent.slots import BASE, TRAINING
 
 

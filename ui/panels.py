@@ -115,7 +115,7 @@ def _panel(desk: Desk, page: "Page") -> Panel:
 
 
 def _has_failed(report: dict, newest: "Turn") -> bool:
-    """Did learning all that waits fail? It is not tried again by itself before something new is said."""
+    """Did learning all that waits fail?"""
     is_failure = not report["published"] and report["reason"] != "nothing to learn"
     return is_failure and datetime.fromisoformat(report["created_at"]) >= newest.created_at
 
@@ -131,6 +131,11 @@ def describe(report: dict) -> str:
         if report["abstention"] is not None:
             line += (
                 f" Asked what you never told me, I say so in {report['abstention']:.0%} of cases."
+            )
+        if report.get("num_doubtful"):
+            line += (
+                f" {number_of(report['num_doubtful'], 'thing')} I did not understand well enough to "
+                "learn: say it in other words, if it matters."
             )
         return line
     if report["reason"] == "nothing to learn":

@@ -142,6 +142,9 @@ class AdapterStore:
             return number, reason
         return 0, reason
 
+    def delete(self, user_id: str, generation: int) -> None:
+        shutil.rmtree(self.path(user_id, generation), ignore_errors=True)
+
     def delete_after(self, user_id: str, generation: int) -> None:
         """Delete the later generations: they know what was taken back."""
         for number in self.generations(user_id):
@@ -168,6 +171,8 @@ class AdapterStore:
 
 
 def _flush(path: Path) -> None:
+    if os.name == "nt":
+        return  # Windows flushes no folder, and no file that is open for reading
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -25,6 +25,7 @@ from agent.memory.tables import (
     StoredPair,
     Turn,
     User,
+    clean,
     explain,
     open_engine,
     pair_row,
@@ -241,13 +242,22 @@ class ExperienceBuffer:
         generation: int,
         new_pairs: Iterable[StoredPair] = (),
         rehearsed: Sequence[int] = (),
+        superseded: Sequence[int] = (),
         report: dict,
     ) -> bool:
         """Make `generation` live and mark what it knows, in one transaction.
 
-        Returns False, having changed nothing, if the fence has moved on (promise 3).
+        Returns False, having changed nothing, if the fence has moved on (promise 3), or one of the
+        turns was taken back meanwhile.
         """
         with self._writing() as connection:
+            taken_back = connection.execute(
+                sa.select(turns.c.id).where(
+                    turns.c.id.in_(turn_ids), turns.c.retracted_at.is_not(None)
+                )
+            ).first()
+            if taken_back is not None:
+                return False
             moved = connection.execute(
                 users.update()
                 .where(users.c.user_id == user_id, users.c.fence == fence)
@@ -266,8 +276,27 @@ class ExperienceBuffer:
             connection.execute(
                 pairs.update().where(pairs.c.id.in_(rehearsed)).values(rehearsed_in=generation)
             )
+            connection.execute(
+                pairs.update()
+                .where(pairs.c.id.in_(superseded))
+                .values(status="superseded", superseded_by=generation)
+            )
             self._insert_report(connection, user_id, generation, report)
         return True
+
+    def skip(self, user_id: str, fence: int, *, turn_ids: Sequence[int], report: dict) -> None:
+        """Mark turns that hold nothing to learn as done with: no generation knows them."""
+        with self._writing() as connection:
+            moved = connection.execute(
+                users.update()
+                .where(users.c.user_id == user_id, users.c.fence == fence)
+                .values(watermark=sa.func.max(users.c.watermark, max(turn_ids, default=0)))
+            )
+            if moved.rowcount:
+                connection.execute(
+                    turns.update().where(turns.c.id.in_(turn_ids)).values(learned_in=0)
+                )
+                self._insert_report(connection, user_id, None, report)
 
     def reject(self, user_id: str, fence: int, *, turn_ids: Sequence[int], report: dict) -> None:
         """Record that a slice failed its gate: the old generation stays, the turns stay pending."""
@@ -324,7 +353,12 @@ class ExperienceBuffer:
             connection.execute(
                 pairs.update()
                 .where(pairs.c.user_id == user_id, pairs.c.generation > generation)
-                .values(status="superseded")
+                .values(status="superseded", superseded_by=None)
+            )
+            connection.execute(
+                pairs.update()
+                .where(pairs.c.user_id == user_id, pairs.c.superseded_by > generation)
+                .values(status="live", superseded_by=None)
             )
             learned = (
                 sa.select(sa.func.coalesce(sa.func.max(turns.c.id), 0))
@@ -342,16 +376,17 @@ class ExperienceBuffer:
     def forget(self, user_id: str) -> int:
         """Erase everything of a user from the file, not only from the tables; return how many
         turns there were. A running consolidation of the user publishes nothing any more: the row
-        that holds its fence is gone."""
+        that holds its fence is gone.
+
+        Raises:
+            StoreError: If the file could not be cleaned (no room for a copy, or it is being read).
+        """
         with self._writing() as connection:
             number = connection.execute(turns.delete().where(turns.c.user_id == user_id)).rowcount
             for table in (pairs, reports, users):
                 connection.execute(table.delete().where(table.c.user_id == user_id))
-        with self._write_lock, self._engine.connect() as connection:
-            raw = connection.connection.driver_connection
-            connection.rollback()
-            raw.execute("VACUUM")
-            raw.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        with self._write_lock:
+            clean(self._engine, self.path)
         return number
 
     # -- inside ----------------------------------------------------------------------
@@ -368,13 +403,18 @@ class ExperienceBuffer:
 
     @contextmanager
     def _reading(self):
-        with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            yield connection
+        try:
+            with self._engine.connect().execution_options(
+                isolation_level="AUTOCOMMIT"
+            ) as connection:
+                yield connection
+        except sa.exc.DBAPIError as error:
+            raise StoreError(explain(self.path, error)) from error
 
     @contextmanager
     def _writing(self):
         try:
             with self._write_lock, self._engine.begin() as connection:
                 yield connection
-        except sa.exc.OperationalError as error:
+        except sa.exc.DBAPIError as error:
             raise StoreError(explain(self.path, error)) from error

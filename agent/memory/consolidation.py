@@ -21,16 +21,18 @@ from agent.memory import probe
 from agent.memory.adapters import AdapterStore, served_name
 from agent.memory.buffer import ExperienceBuffer
 from agent.memory.distillation import TargetSentence, Trained, answer_kl, merged, train_adapter
+from agent.memory.earlier import admitted, never_told, superseded, to_rehearse
 from agent.memory.encoder import SentenceEncoder
 from agent.memory.job import BreathingModel, Job, Report
 from agent.memory.lesson import Asked, Lesson, asked_of, target_sentences
-from agent.memory.probe import Figures, is_abstention
+from agent.memory.probe import Figures
 from agent.memory.questions import QAPair
 from agent.memory.synthesis import QuestionBank, Synthesis, synthesize
 from agent.memory.tables import StoredPair, Turn, User
 from agent.memory.teacher import answer_with, transcript_of
 from agent.memory.unrelated import Unrelated
-from agent.model import Answered, LanguageModel
+from agent.model import LanguageModel
+from agent.packing import Answered
 from agent.settings import Settings
 from agent.slots import BASE, TRAINING
 
@@ -39,9 +41,6 @@ logger = logging.getLogger(__name__)
 MAX_PROBES = 32
 MAX_OTHER_PROBES = 24
 """Probes of earlier facts, and of things never told (`design.md` 6, rule 7)."""
-
-MAX_REPLAY = 64
-"""Earlier pairs rehearsed in one consolidation: bounded, whatever the length of the past."""
 
 STOP_EVERY = 10
 """Steps between two looks at the stop wordings."""
@@ -107,29 +106,35 @@ class Consolidation:
             user.user_id, user.live_generation, base_hash=self.model.base_hash
         )
         settings, model = self.settings, BreathingModel(self.model, job)
+        seed = settings.seed + turns[-1].id + fence  # another one at every attempt
         with self._adapter(user.user_id, live) as old_slot:
             material = synthesize(
                 model, turns, bank=self.bank, encoder=self.encoder, catalogue=self.catalogue, live=old_slot,
                 rounds=settings.question_rounds, temperature=settings.question_temperature,
-                seed=settings.seed + turns[-1].id, checkpoint=job.step,
+                seed=seed, checkpoint=job.step,
             )  # fmt: skip
-            earlier = self.buffer.pairs(user.user_id)
-            material = self._admitted(material, earlier)
+            stored = self.buffer.pairs(user.user_id)
+            material = admitted(material, stored, use_bank=settings.use_question_bank)
             if not any(pair.value for pair in material.pairs):
-                return self._nothing_to_learn(user, live, turns, fence, material, job)
+                return self._nothing_to_learn(user, turns, fence, material, job)
+            gone = superseded(stored, material, turns, model, checkpoint=job.step)
+            earlier = [pair for pair in stored if pair.id not in gone]
             before = self._said_before(user.user_id, turns[0])
-            negatives = self._negatives(material, earlier, before, old_slot, model, job)
-            replay = self._replay(earlier)
-            rng = random.Random(settings.seed + turns[-1].id)
-            lesson = self._lesson(material, negatives, replay, old_slot, job, rng)
+            negatives = never_told(material, earlier, before, old_slot, model, checkpoint=job.step)
+            replay = to_rehearse(earlier)
+            lesson = self._lesson(material, negatives, replay, old_slot, job, random.Random(seed))
             tensors = (
                 self.store.load(user.user_id, live, base_hash=self.model.base_hash)
                 if live
                 else None
             )
-            self.model.slots.start_training(tensors, seed=settings.seed)
-            trained = self._train(lesson, job, seed=settings.seed + turns[-1].id)
-            figures = self._measure(material, negatives, earlier, old_slot, model, job)
+            try:
+                self.model.slots.start_training(tensors, seed=settings.seed)
+                trained = self._train(lesson, job, seed=seed)
+                figures = self._measure(material, negatives, earlier, old_slot, model, job)
+                tensors = self.model.slots.trained_tensors()
+            finally:
+                self.model.slots.end_training()
 
         generation = self.store.next_generation(user.user_id)
         report = Report(
@@ -147,14 +152,16 @@ class Consolidation:
                 replace(report, generation=None, published=False, reason=failure), turns, fence, job
             )
         job.step("publishing", 0, 1)
-        return self._publish(report, material, turns, fence, job, seen=[pair.id for pair in replay])
+        return self._publish(
+            report, material, tensors, turns, fence, job,
+            rehearsed=[pair.id for pair in replay], superseded=sorted(gone),
+        )  # fmt: skip
 
     # -- outcomes -------------------------------------------------------------------------
 
     def _nothing_to_learn(
         self,
         user: User,
-        live: int,
         turns: Sequence[Turn],
         fence: int,
         material: Synthesis,
@@ -165,12 +172,8 @@ class Consolidation:
             num_doubtful=material.num_doubtful, created_at=datetime.now(UTC).isoformat(),
             seconds=job.finish(), stage_seconds=job.stage_seconds,
         )  # fmt: skip
-        self.buffer.publish(
-            user.user_id,
-            fence,
-            turn_ids=[turn.id for turn in turns],
-            generation=live,
-            report=report.as_dict(),
+        self.buffer.skip(
+            user.user_id, fence, turn_ids=[turn.id for turn in turns], report=report.as_dict()
         )
         return report
 
@@ -185,11 +188,13 @@ class Consolidation:
         self,
         report: Report,
         material: Synthesis,
+        tensors: dict[str, torch.Tensor],
         turns: Sequence[Turn],
         fence: int,
         job: Job,
         *,
-        seen: list[int],
+        rehearsed: list[int],
+        superseded: list[int],
     ) -> Report:
         generation, user_id = report.generation, report.user_id
         settings = self.settings
@@ -208,9 +213,7 @@ class Consolidation:
             "peft_type": "LORA", "task_type": "CAUSAL_LM", "r": settings.lora_rank, "lora_alpha": settings.lora_alpha,
             "target_modules": "all-linear", "lora_dropout": 0.0, "base_model_name_or_path": self.model.name,
         }  # fmt: skip
-        path = self.store.publish(
-            user_id, generation, self.model.slots.trained_tensors(), config=config, card=card
-        )
+        path = self.store.publish(user_id, generation, tensors, config=config, card=card)
         size = sum(file.stat().st_size for file in path.iterdir())
         report = replace(
             report, adapter_bytes=size, seconds=job.finish(), stage_seconds=job.stage_seconds
@@ -225,12 +228,12 @@ class Consolidation:
         ]  # fmt: skip
         is_live = self.buffer.publish(
             user_id, fence, turn_ids=[turn.id for turn in turns], generation=generation,
-            new_pairs=new_pairs, rehearsed=seen, report=report.as_dict(),
+            new_pairs=new_pairs, rehearsed=rehearsed, superseded=superseded, report=report.as_dict(),
         )  # fmt: skip
         if not is_live:
-            return replace(
-                report, published=False, generation=None, reason="the user was forgotten meanwhile"
-            )
+            self.store.delete(user_id, generation)
+            reason = "some of it was taken back or forgotten meanwhile"
+            return replace(report, published=False, generation=None, reason=reason)
         logger.info(
             "Consolidated %s: generation %d, %d turns, %d facts, recall %s, %.1f s.",
             user_id, generation, len(turns), report.num_facts, report.figures.recall, report.seconds,
@@ -238,47 +241,6 @@ class Consolidation:
         return report
 
     # -- target sentences -------------------------------------------------------------------
-
-    def _admitted(self, material: Synthesis, earlier: Sequence[StoredPair]) -> Synthesis:
-        """Leave out the bank's pairs if it is switched off, and training questions that are among
-        the user's probes, old or new (`design.md` 6, rule 6)."""
-        probes = {probe.normalise(pair.question) for pair in earlier if pair.is_probe}
-        probes |= {probe.normalise(pair.question) for pair in material.of_use("probe")}
-        pairs = [
-            pair
-            for pair in material.pairs
-            if (self.settings.use_question_bank or pair.kind != "bank")
-            and (pair.use == "probe" or probe.normalise(pair.question) not in probes)
-        ]
-        return replace(material, pairs=pairs)
-
-    def _negatives(
-        self,
-        material: Synthesis,
-        earlier: Sequence[StoredPair],
-        before: str,
-        old_slot: str,
-        model: BreathingModel,
-        job: Job,
-    ) -> list[QAPair]:
-        """Keep of the negatives what neither the earlier pairs, nor the live generation, nor the
-        teacher with the earlier turns in its prompt answers (`design.md` 6, rule 5). A third of
-        them only probes."""
-        kept = material.negatives
-        known = {probe.normalise(pair.question) for pair in earlier if pair.value}
-        for slot, context in ((old_slot, ""), (BASE, before)) if old_slot != BASE else ():
-            answers = answer_with(
-                model, [pair.question for pair in kept], context, slot=slot, checkpoint=job.step, stage="negatives"
-            )  # fmt: skip
-            kept = [
-                pair for pair, answer in zip(kept, answers, strict=True) if is_abstention(answer)
-            ]
-        kept = [pair for pair in kept if probe.normalise(pair.question) not in known]
-        rng = random.Random(self.settings.seed)
-        held_out = {pair.question for pair in rng.sample(kept, len(kept) // 3)}
-        return [
-            replace(pair, use="probe" if pair.question in held_out else "train") for pair in kept
-        ]
 
     def _said_before(self, user_id: str, first: Turn) -> str:
         """Return the user's messages before a turn, the newest that fit into a context."""
@@ -289,10 +251,6 @@ class Consolidation:
         ):
             turns = turns[len(turns) // 8 + 1 :]
         return said if turns else ""
-
-    def _replay(self, earlier: Sequence[StoredPair]) -> list[StoredPair]:
-        """Return the pairs to rehearse, least recently rehearsed first (`design.md` 6, rule 8)."""
-        return [pair for pair in earlier if not pair.is_probe][:MAX_REPLAY]
 
     def _lesson(
         self,

@@ -5,11 +5,12 @@ quiet, much waiting, long waiting, or asked ─▶ oldest slice ─▶ Consolida
 
 import logging
 import threading
+import time
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
-from agent.errors import AgentError
+from agent.errors import AgentError, StoreError
 from agent.memory.consolidation import Consolidation
 from agent.memory.job import Job, Progress, Report, Turnstile
 from agent.memory.tables import Turn, User
@@ -116,6 +117,11 @@ class Consolidator:
             for report in self.run(user.user_id, is_agreed=user.user_id in self._agreed)
         ]
 
+    def cancel_and_wait(self, user_id: str) -> None:
+        """Cancel the user's running consolidation and wait for its end."""
+        while self.cancel(user_id):
+            time.sleep(0.02)
+
     def run(
         self,
         user_id: str,
@@ -132,17 +138,25 @@ class Consolidator:
         with self._one_at_a_time:
             self._asked.discard(user_id)
             self._agreed.discard(user_id)
-            self._go_back(user_id)
-            if not is_agreed and (report := self._too_long(user_id)):
-                return [report]
-            while not self._stopping.is_set():
-                turns = self._next_slice(user_id)
-                if not turns:
-                    return reports
-                report = self._run_slice(user_id, turns, on_progress)
-                reports.append(report)
-                if not report.published and report.reason != "nothing to learn":
-                    return reports
+            turns: list[Turn] = []
+            try:
+                self._go_back(user_id)
+                if not is_agreed and (report := self._too_long(user_id)):
+                    return [report]
+                self._told_estimate.discard(user_id)
+                while not self._stopping.is_set() and (turns := self._next_slice(user_id)):
+                    reports.append(self._run_slice(user_id, turns, on_progress))
+                    if not (reports[-1].published or reports[-1].reason == "nothing to learn"):
+                        break
+            except AgentError as error:
+                reports.append(self._failed(user_id, turns, str(error)))
+            except Exception as error:  # the one broad except of the project: promise 3
+                logger.exception(
+                    "Consolidation of %s failed; the old generation stays active.", user_id
+                )
+                kind = type(error).__name__
+                reason = f"an unexpected {kind}; the log has its traceback"
+                reports.append(self._failed(user_id, turns, reason))
         return reports
 
     def _run_slice(
@@ -154,15 +168,6 @@ class Consolidator:
         self._job = Job(user_id, self._turnstile, on_progress=on_progress)
         try:
             return self._consolidation.run(self._buffer.user(user_id), turns, fence, self._job)
-        except AgentError as error:
-            return self._failed(user_id, turns, str(error))
-        except Exception as error:  # the one broad except of the project: promise 3
-            logger.exception(
-                "Consolidation of %s failed; the old generation stays active.", user_id
-            )
-            return self._failed(
-                user_id, turns, f"an unexpected {type(error).__name__}; the log has its traceback"
-            )
         finally:
             self._job = None
             self._buffer.release(user_id, fence)
@@ -192,6 +197,8 @@ class Consolidator:
             self._buffer.roll_back(user_id, live)
         if known is not None:
             self._consolidation.store.delete_after(user_id, live)
+            # Their numbers are given again: no slot may hold the weights that had them.
+            self._consolidation.model.slots.drop(f"{user_id}@")
 
     def _taken_back(self, user: User) -> list[Turn]:
         """Return the turns that were retracted after they had been learned."""
@@ -202,12 +209,16 @@ class Consolidator:
         ]
 
     def _failed(self, user_id: str, turns: list[Turn], reason: str) -> Report:
-        self._failed_at[user_id] = turns[-1].id
         report = Report(
             user_id, None, False, reason, len(turns), created_at=self._now().isoformat()
         )
-        if self._buffer.user(user_id) is not None:
-            self._buffer.add_report(user_id, report.as_dict())
+        if turns:
+            self._failed_at[user_id] = turns[-1].id
+        try:
+            if self._buffer.user(user_id) is not None:
+                self._buffer.add_report(user_id, report.as_dict())
+        except StoreError as error:  # the disk is full, which may be what failed before
+            logger.warning("The report on %s could not be kept. %s", user_id, error)
         return report
 
     def _next_slice(self, user_id: str) -> list[Turn]:
@@ -253,6 +264,9 @@ class Consolidator:
 
     def _work(self) -> None:
         while not self._stopping.is_set():
-            self.run_once()
+            try:
+                self.run_once()
+            except AgentError as error:
+                logger.error("Nobody can be consolidated at the moment. %s", error)
             self._wake.wait(timeout=1.0)
             self._wake.clear()

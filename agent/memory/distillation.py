@@ -21,7 +21,8 @@ import torch
 from torch import Tensor
 
 from agent.errors import ConsolidationError
-from agent.model import Answered, LanguageModel
+from agent.model import LanguageModel
+from agent.packing import Answered
 from agent.slots import BASE, TRAINING
 
 logger = logging.getLogger(__name__)

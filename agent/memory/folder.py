@@ -1,6 +1,7 @@
 """The data folder: one process at a time, and names that can be folders. Loads fast, so that the
 page is up and a wrong folder is refused before the model is loaded."""
 
+import hashlib
 import os
 import re
 import unicodedata
@@ -28,19 +29,24 @@ def check_user_id(user_id: str) -> str:
 
 
 def user_id_of(display_name: str) -> str:
-    """Return the id derived from a name as typed: "José" becomes "jose".
+    """Return the id derived from a name as typed: "José" becomes "jose". A name that would lose
+    letters, or be cut, gets a hash of itself, so that "Мария" and "Иван" are two.
 
     Raises:
         ConfigError: If nothing of the name is left, or it is too long.
     """
     plain = unicodedata.normalize("NFKD", display_name).encode("ascii", "ignore").decode()
     derived = re.sub(r"[^a-z0-9_-]+", "-", plain.lower()).strip("-")
+    letters = [char for char in unicodedata.normalize("NFKD", display_name) if char.isalnum()]
+    if len(display_name) <= 60 and (len(derived) > 40 or not all(map(str.isascii, letters))):
+        whole = unicodedata.normalize("NFKC", display_name).casefold().strip()
+        derived = f"{derived[:31]}-{hashlib.sha256(whole.encode()).hexdigest()[:8]}".strip("-")
     if not display_name.strip() or len(display_name) > 60 or not derived:
         shown = display_name if len(display_name) <= 60 else f"{display_name[:60]}…"
         raise ConfigError(
             f"{shown!r} cannot be used as a name: it needs 1 to 60 characters, a letter or digit among them."
         )
-    return check_user_id(derived[:40])
+    return check_user_id(derived)
 
 
 def lock_folder(data_dir: Path) -> filelock.BaseFileLock:

@@ -9,12 +9,14 @@ Dimension key as in distillation.py.
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 from agent import prompts
 from agent.memory.distillation import TargetSentence, ask_teacher
 from agent.memory.questions import MICRO_BATCH, Checkpoint, QAPair
 from agent.memory.synthesis import Synthesis
-from agent.model import Answered, LanguageModel
+from agent.model import LanguageModel
+from agent.packing import Answered
 from agent.slots import BASE
 
 SHARE_WITH_TALK = 0.43
@@ -78,11 +80,16 @@ def target_sentences(
     checkpoint: Checkpoint,
     slot: str = BASE,
 ) -> list[TargetSentence]:
-    """Return the target sentences, the teacher in `slot` asked once for each."""
+    """Return the target sentences, the teacher in `slot` asked once for each; those with the same
+    context together, since a batch computes it once."""
     sentences: list[TargetSentence] = []
-    for start in range(0, len(asked), MICRO_BATCH):
-        checkpoint("target sentences", start, len(asked))
-        part = asked[start : start + MICRO_BATCH]
+    groups = [list(same) for _, same in groupby(sorted(asked, key=_context), key=_context)]
+    for part in (
+        same[start : start + MICRO_BATCH]
+        for same in groups
+        for start in range(0, len(same), MICRO_BATCH)
+    ):
+        checkpoint("target sentences", len(sentences), len(asked))
         answers = [tuple(model.encode_answer(item.answer)) for item in part]
         seen = [
             tuple(model.encode(prompts.chat(item.before, item.question, earlier=item.context)))
@@ -95,6 +102,10 @@ def target_sentences(
             student = tuple(model.encode(prompts.chat(item.before, item.question)))
             sentences.append(TargetSentence(Answered(student, answer), opinion))
     return sentences
+
+
+def _context(item: Asked) -> str:
+    return item.context
 
 
 def asked_of(

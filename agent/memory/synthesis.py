@@ -38,7 +38,7 @@ from agent.memory.teacher import (
     agrees,
     answer_with,
     certainty,
-    drop_corrected,
+    corrected,
     is_evident,
     supported_value,
     transcript_of,
@@ -63,8 +63,7 @@ class Synthesis:
     """What came out of one slice."""
 
     context: str
-    said: str
-    """The context with the assistant's replies withheld."""
+    """The slice; of the assistant's replies only what they ask."""
     windows: dict[int, str]
     """What stands around each turn: the teacher of what is asked about that turn."""
     pairs: list[QAPair]
@@ -78,11 +77,9 @@ class Synthesis:
         return [pair for pair in self.pairs if pair.use == use]
 
     def teacher_context(self, pair: QAPair) -> str:
-        """Return what the teacher of a pair sees: what stands around the turn that told it. An
-        answer without a value, which nothing checks, is given without any reply in sight."""
-        if not pair.value:
-            return self.said
-        return self.windows[pair.turn_ids[0]] if pair.kind != "bank" else self.context
+        """Return what the teacher of a pair sees: what stands around the turn that told it, or all."""
+        is_of_turn = pair.value and pair.kind != "bank"
+        return self.windows[pair.turn_ids[0]] if is_of_turn else self.context
 
     @property
     def num_facts(self) -> int:
@@ -102,12 +99,10 @@ class QuestionBank:
     told_now: list[dict[str, str]] = field(default_factory=list)
 
     @classmethod
-    def load(cls, *, with_questions: bool = True) -> "QuestionBank":
+    def load(cls) -> "QuestionBank":
         data = yaml.load(
             (DATA_DIR / "question_bank.yaml").read_text(encoding="utf-8"), Loader=yaml.BaseLoader
         )
-        if not with_questions:
-            data |= {"questions": []}
         return cls(**data)
 
 
@@ -132,7 +127,7 @@ def synthesize(
     Args:
         live: Slot of the live generation, which answers with x what a taste of long ago decides too.
     """
-    context, said = transcript_of(turns), transcript_of(turns, with_replies=False)
+    context = transcript_of(turns, with_replies=False)
     windows = windows_of(turns)
     rng = random.Random(seed)
     written = write_questions(
@@ -170,16 +165,15 @@ def synthesize(
         num_asked += len(wordings)
         kept.append(right)
     agreement = sum(map(len, kept)) / num_asked if kept else None
-    kept = drop_corrected(model, kept, context, turns, checkpoint=checkpoint)
-    pairs = [pair for wordings in kept for pair in deal(wordings, rng)]
+    gone = corrected(model, kept, turns, checkpoint=checkpoint)
+    pairs = [pair for i, fact in enumerate(kept) if i not in gone for pair in deal(fact, rng)]
     bank_pairs, negatives = ask_bank(model, bank, context, turns, checkpoint=checkpoint)
     pairs += bank_pairs
     if pairs:
-        # Their answers are not held against the user's words, so no reply may colour them.
-        pairs += ask_openly(model, bank, said, live, checkpoint=checkpoint)
-        pairs += ask_about_films(model, catalogue, said, turns, rng, live, checkpoint=checkpoint)
+        pairs += ask_openly(model, bank, context, live, checkpoint=checkpoint)
+        pairs += ask_about_films(model, catalogue, context, turns, rng, live, checkpoint=checkpoint)
         pairs += tell_now(model, bank, context, turns, pairs, rng, checkpoint=checkpoint)
-    return Synthesis(context, said, windows, pairs, negatives, num_doubtful, agreement)
+    return Synthesis(context, windows, pairs, negatives, num_doubtful, agreement)
 
 
 def deal(wordings: list[QAPair], rng: random.Random) -> list[QAPair]:
@@ -294,9 +288,9 @@ def tell_now(
         others = [other.value for other in trained if other.turn_ids != pair.turn_ids]
         if others:
             other = rng.choice(others)
-            said = re.sub(
-                re.escape(pair.value), other, messages[pair.turn_ids[0]], flags=re.IGNORECASE
-            )
+            value = rf"(?<!\w){re.escape(pair.value)}(?!\w)"
+            message = messages[pair.turn_ids[0]]
+            said = re.sub(value, lambda _, other=other: other, message, flags=re.IGNORECASE)
             items.append((said, pair.question, other))
     before = [[(say, "Got it.")] for say, _, _ in items]
     answers = answer_with(

@@ -1,6 +1,8 @@
 """The file of the experience buffer: its tables (`design.md` 2), their rows as the rest of the
-code sees them, and how it is opened and brought up to date."""
+code sees them, and how it is opened, brought up to date and cleaned."""
 
+import sqlite3
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -109,7 +111,8 @@ class Turn:
     retracted_at: datetime | None
     feedback: str | None
     learned_in: int | None
-    """The generation that knows it; None before, 0 if there was nothing to learn."""
+    """The generation that knows it; None before; 0 if there was nothing to learn, so that no
+    generation has to go when it is taken back."""
     rejections: int
     """How often a slice with this turn failed its gate."""
 
@@ -173,6 +176,7 @@ def open_engine(path: Path, *, read_only: bool) -> sa.Engine:
         f"sqlite:///file:{path.absolute().as_posix()}?mode={mode}&uri=true",
         connect_args={"timeout": 30, "check_same_thread": False},
         isolation_level="AUTOCOMMIT" if read_only else None,
+        hide_parameters=True,  # or what a user typed would stand in error messages
     )
     sa.event.listen(engine, "connect", _on_connect_reading if read_only else _on_connect)
     sa.event.listen(
@@ -227,6 +231,29 @@ def _on_connect(connection: object, _record: object) -> None:
 
 def _on_connect_reading(connection: object, _record: object) -> None:
     connection.execute("PRAGMA busy_timeout=30000")
+
+
+def clean(engine: sa.Engine, path: Path) -> None:
+    """Write the file anew without what was deleted, and empty its log.
+
+    Raises:
+        StoreError: If there is no room for a copy, or another program is reading.
+    """
+    with engine.connect() as connection:
+        connection.rollback()
+        raw = connection.connection.driver_connection
+        try:
+            raw.execute("VACUUM")
+            for _ in range(50):  # a reader on another thread may hold the log for a moment
+                if raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0:
+                    return
+                time.sleep(0.1)
+        except sqlite3.Error as error:
+            raise StoreError(explain(path, error)) from error
+    raise StoreError(
+        f"{path} is being read by another program, so what was forgotten may still stand in {path.name}-wal. "
+        f"Close that program and forget again."
+    )
 
 
 def explain(path: Path, error: Exception) -> str:

@@ -4,13 +4,15 @@ A user's message is evidence; a reply of the assistant is none.
 """
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 
 from agent import prompts
 from agent.memory.probe import grade, is_abstention, normalise
 from agent.memory.questions import MICRO_BATCH, STOP_WORDS, Checkpoint, QAPair, words
 from agent.memory.tables import Turn
-from agent.model import Answered, LanguageModel
+from agent.model import LanguageModel
+from agent.packing import Answered
 from agent.slots import BASE
 
 WINDOW = 2
@@ -18,16 +20,23 @@ WINDOW = 2
 
 
 def transcript_of(turns: Sequence[Turn], *, with_replies: bool = True) -> str:
-    """Return turns as the teacher reads them, a line between sessions."""
+    """Return turns as they stand in a prompt, a line between sessions; of the replies only what they
+    ask, unless `with_replies`."""
     sessions: list[list[tuple[str, str]]] = []
     last = None
     for turn in turns:
         if turn.session_id != last:
             sessions.append([])
-        reply = turn.reply if with_replies else prompts.WITHHELD
-        sessions[-1].append((turn.message, reply))
+        sessions[-1].append((turn.message, turn.reply if with_replies else asked_in(turn.reply)))
         last = turn.session_id
     return prompts.transcript(sessions)
+
+
+def asked_in(reply: str) -> str:
+    """Return the question at the end of a reply, to which the next message may be the answer, else
+    the word for a withheld one: what a reply asserts is no evidence (`design.md` 6, rule 3)."""
+    last = re.split(r"(?<=[.!?])\s+", reply.strip())[-1]
+    return last if last.endswith("?") else prompts.WITHHELD
 
 
 def windows_of(turns: Sequence[Turn]) -> dict[int, str]:
@@ -36,7 +45,8 @@ def windows_of(turns: Sequence[Turn]) -> dict[int, str]:
     windows = {}
     for i, turn in enumerate(turns):
         around = turns[max(0, i - WINDOW) : i + WINDOW + 1]
-        windows[turn.id] = transcript_of([t for t in around if t.session_id == turn.session_id])
+        here = [other for other in around if other.session_id == turn.session_id]
+        windows[turn.id] = transcript_of(here, with_replies=False)
     return windows
 
 
@@ -120,32 +130,52 @@ def certainty(
     return found
 
 
-def drop_corrected(
+def corrected(
     model: LanguageModel,
-    facts: list[list[QAPair]],
-    context: str,
+    facts: Sequence[Sequence[QAPair]],
     turns: Sequence[Turn],
     *,
     checkpoint: Checkpoint,
-) -> list[list[QAPair]]:
-    """Leave out what a later message of the slice corrects: to most of a fact's wordings (a few are
-    asked) the teacher with the whole slice in its prompt gives what that message told."""
+) -> set[int]:
+    """Return the indexes of the facts, each a list of wordings, that a later one of `turns` corrects.
+
+    A few wordings of each are asked with all turns in the prompt. Where the answer is what a later
+    message told, that message must give it again with only its window in the prompt: a small
+    teacher takes the nearest name out of many messages.
+    """
     asked = [
-        (number, pair) for number, wordings in enumerate(facts) for pair in wordings[:3]
-        if wordings[0].turn_ids[0] != turns[-1].id
-    ]  # fmt: skip
+        (number, pair)
+        for number, wordings in enumerate(facts)
+        for pair in wordings[:3]
+        if max(pair.turn_ids) < turns[-1].id
+    ]
+    windows = windows_of(turns)
     answers = answer_with(
-        model, [pair.question for _, pair in asked], context, checkpoint=checkpoint, stage="teacher"
+        model, [pair.question for _, pair in asked], transcript_of(turns, with_replies=False),
+        checkpoint=checkpoint, stage="teacher",
+    )  # fmt: skip
+    later = [
+        (number, pair, *found)
+        for (number, pair), answer in zip(asked, answers, strict=True)
+        if (found := told_later(pair, answer, turns))
+    ]
+    again = answer_with(
+        model, [pair.question for _, pair, _, _ in later], [windows[turn_id] for *_, turn_id in later],
+        checkpoint=checkpoint, stage="teacher",
+    )  # fmt: skip
+    votes = Counter(
+        number
+        for (number, _, value, _), answer in zip(later, again, strict=True)
+        if grade(answer, [value])
     )
-    votes: dict[int, list[bool]] = {}
-    for (number, pair), answer in zip(asked, answers, strict=True):
-        votes.setdefault(number, []).append(is_later(pair, answer, turns))
-    corrected = {number for number, later in votes.items() if sum(later) > len(later) / 2}
-    return [wordings for number, wordings in enumerate(facts) if number not in corrected]
+    num_asked = Counter(number for number, _ in asked)
+    return {number for number, votes_for in votes.items() if votes_for > num_asked[number] / 2}
 
 
-def is_later(pair: QAPair, answer: str, turns: Sequence[Turn]) -> bool:
-    """Does an answer give something else than the pair's value, which a later message told?"""
+def told_later(pair: QAPair, answer: str, turns: Sequence[Turn]) -> tuple[str, int] | None:
+    """Return the value of an answer that is not the pair's and that a later message told, with the
+    id of that turn; None if there is none."""
     if is_abstention(answer) or agrees(pair, answer):
-        return False
-    return supported_value(answer, pair.question, turns)[1] > pair.turn_ids[0]
+        return None
+    value, turn_id = supported_value(answer, pair.question, turns)
+    return (value, turn_id) if turn_id > max(pair.turn_ids) else None

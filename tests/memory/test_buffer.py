@@ -2,8 +2,10 @@
 
 import sqlite3
 import threading
+from dataclasses import replace
 
 import pytest
+import sqlalchemy as sa
 
 from agent.errors import ConfigError, StoreError
 from agent.memory.buffer import ExperienceBuffer
@@ -54,9 +56,49 @@ def test_a_turn_is_pending_again_when_the_live_generation_falls_behind(buffer):
 
 
 def test_turns_without_anything_to_learn_are_done_with_for_good(buffer):
-    turn = tell(buffer, message="Hi")
-    publish(buffer, "ada", [turn.id], generation=0)
-    assert buffer.pending("ada") == buffer.pending("ada", live_generation=0) == []
+    known, turn = tell(buffer), tell(buffer, message="Hi")
+    publish(buffer, "ada", [known.id])
+    fence = buffer.lease("ada", "worker", seconds=60)
+    buffer.skip("ada", fence, turn_ids=[turn.id], report={"reason": "nothing to learn"})
+    assert buffer.pending("ada") == []
+    assert [t.id for t in buffer.pending("ada", live_generation=0)] == [known.id]
+    user = buffer.user("ada")
+    assert (user.watermark, user.live_generation) == (turn.id, 1)
+
+
+def test_a_turn_that_was_taken_back_meanwhile_is_not_published(buffer):
+    turn = tell(buffer)
+    fence = buffer.lease("ada", "worker", seconds=60)
+    buffer.retract(turn.id)
+    assert not buffer.publish(
+        "ada", fence, turn_ids=[turn.id], generation=1, new_pairs=[pair_of("ada")], report={}
+    )
+    assert buffer.pairs("ada") == []
+    assert buffer.user("ada").live_generation == 0
+
+
+def test_superseded_pairs_are_live_again_when_their_generation_is_gone(buffer):
+    first, second = tell(buffer), tell(buffer, message="I moved.")
+    publish(buffer, "ada", [first.id], generation=1)
+    (old,) = buffer.pairs("ada")
+    fence = buffer.lease("ada", "worker", seconds=60)
+    buffer.publish(
+        "ada", fence, turn_ids=[second.id], generation=2, new_pairs=[replace(pair_of("ada", "two"), generation=2)],
+        superseded=[old.id], report={},
+    )  # fmt: skip
+    assert [pair.question for pair in buffer.pairs("ada")] == ["two"]
+    buffer.roll_back("ada", 1)
+    assert [pair.id for pair in buffer.pairs("ada")] == [old.id]
+
+
+def test_an_error_of_the_database_holds_nothing_a_user_said(buffer):
+    tell(buffer)
+    with pytest.raises(StoreError) as caught, buffer._writing() as connection:
+        connection.execute(
+            sa.text("INSERT INTO nowhere VALUES (:message)"), {"message": "Quillaborn"}
+        )
+    causes = [str(caught.value), str(caught.value.__cause__)]
+    assert not any("Quillaborn" in text for text in causes)
 
 
 def test_users_do_not_see_each_other(buffer):

@@ -4,9 +4,13 @@ The tiny model has learned nothing, so that whatever it writes about a message h
 its consolidations run to the end of the synthesis and find nothing to learn.
 """
 
+import threading
+import time
+
 import pytest
 import torch
 
+from agent.errors import StoreError
 from agent.memory.adapters import CARD
 from agent.memory.job import Job, Turnstile
 
@@ -22,10 +26,12 @@ def tell(agent, message=FACT, user_id="ada", session_id="s1"):
     return agent.buffer.append(user_id, session_id, message=message, reply="Noted!")
 
 
-def publish(agent, turns, *, base_hash=None):
-    """Publish a generation that does nothing, as one that knows these turns."""
+def publish(agent, turns, *, base_hash=None, loudness=0.0):
+    """Publish a generation that does nothing, or something loud, as one that knows these turns."""
     number = agent.store.next_generation("ada")
     agent.model.slots.start_training(None, seed=0)
+    for parameter in agent.model.slots.training_parameters():
+        parameter.data.add_(loudness)
     agent.store.publish(
         "ada", number, agent.model.slots.trained_tensors(), config={},
         card={"base_hash": base_hash or agent.model.base_hash},
@@ -139,6 +145,67 @@ def test_taking_back_a_learned_turn_goes_back_to_the_generation_before_it(agent,
     assert agent.consolidator.run_once() == []
 
 
+def test_a_number_that_is_given_again_is_not_answered_with_the_weights_that_had_it(agent):
+    first, second = tell(agent, "I am Ada."), tell(agent, "I live in Oslo.")
+    publish(agent, [first])
+    taken_back = publish(agent, [second], loudness=0.5)
+    before = agent.probe("ada", "Where do I live?").text
+    agent.buffer.retract(second.id)
+    agent.consolidator.run("ada")
+    third = tell(agent, "I live in Turin.")
+    assert publish(agent, [third], loudness=-0.5) == taken_back
+    assert agent.probe("ada", "Where do I live?").text != before
+
+
+def test_taking_back_small_talk_harms_no_generation(agent, clock):
+    publish(agent, [tell(agent, "I am Ada.")])
+    thanks = tell(agent, "Thanks!")
+    assert agent.consolidator.run("ada")[0].reason == "nothing to learn"
+    agent.buffer.retract(thanks.id)
+    clock.forward(61)
+    assert agent.consolidator.run_once() == []
+    assert agent.store.generations("ada") == [1]
+
+
+def test_a_full_disk_stops_nobody_for_good(agent, caplog, monkeypatch):
+    """Neither the turn nor the report on the failure can be written; later they can."""
+    tell(agent)
+    agent.consolidator.ask("ada")
+
+    def full(*arguments, **options):
+        raise StoreError("The disk is full.")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(agent.buffer, "lease", full)
+        broken.setattr(agent.buffer, "add_report", full)
+        (report,) = agent.consolidator.run_once()
+    assert report.reason == "The disk is full."
+    assert "could not be kept" in caplog.text
+    agent.consolidator.ask("ada")
+    assert agent.consolidator.run_once()[0].reason == "nothing to learn"
+
+
+def test_the_thread_outlives_a_database_that_cannot_be_read_for_a_moment(agent, monkeypatch):
+    tell(agent)
+    agent.consolidator.ask("ada")
+    real, tries = agent.buffer.all_users, []
+
+    def at_first_unreadable():
+        tries.append(1)
+        if len(tries) == 1:
+            raise StoreError("The folder cannot be read.")
+        return real()
+
+    monkeypatch.setattr(agent.buffer, "all_users", at_first_unreadable)
+    agent.start()
+    for _ in range(600):
+        if not agent.buffer.pending("ada"):
+            break
+        time.sleep(0.05)
+    agent.consolidator.stop()
+    assert agent.buffer.pending("ada") == []
+
+
 def test_a_damaged_generation_is_made_again(agent):
     first, second = tell(agent, "I am Ada."), tell(agent, "I live in Oslo.")
     publish(agent, [first])
@@ -173,11 +240,35 @@ def test_the_estimate_leaves_no_gradient_behind(agent):
 
 
 def test_replies_go_first_but_not_for_ever():
-    turnstile, waits = Turnstile(), []
-    job = Job("ada", turnstile, on_progress=waits.append)
+    turnstile = Turnstile()
+    job = Job("ada", turnstile)
     with turnstile.reply():
-        job.step("training", 0, 4)  # returns although a reply streams
-    assert [progress.stage for progress in waits] == ["training"]
+        time.sleep(0.1)  # work of the last step
+        began = time.monotonic()
+        job.step(
+            "training", 0, 4
+        )  # waits three times as long, then goes on although a reply streams
+        assert 0.25 < time.monotonic() - began < 3
+
+
+def test_a_step_goes_on_as_soon_as_the_reply_has_ended():
+    turnstile = Turnstile()
+    job = Job("ada", turnstile)
+    has_begun = threading.Event()
+
+    def reply():
+        with turnstile.reply():
+            has_begun.set()
+            time.sleep(0.2)
+
+    thread = threading.Thread(target=reply)
+    thread.start()
+    has_begun.wait()
+    turnstile._resumed_at -= 100  # a long step came before
+    began = time.monotonic()
+    job.step("training", 0, 4)
+    assert 0.1 < time.monotonic() - began < 3
+    thread.join()
 
 
 def test_no_adapter_tensor_is_shared_between_a_generation_and_the_training_slot(agent):

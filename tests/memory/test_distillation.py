@@ -16,7 +16,7 @@ from agent.memory.distillation import (
     merged,
     train_adapter,
 )
-from agent.model import Answered
+from agent.packing import Answered
 from agent.slots import BASE, TRAINING
 
 

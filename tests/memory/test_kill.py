@@ -15,8 +15,8 @@ from tests.memory.kill_at import INSIDE_PUBLISHING, QUICK
 pytestmark = pytest.mark.slow
 
 STAGES = [
-    "questions", "teacher", "bank", "recommend", "taste", "told now", "negatives", "target sentences", "training",
-    "probing", "publishing",
+    "questions", "teacher", "bank", "recommend", "taste", "told now", "negatives", "unrelated sentences",
+    "target sentences", "training", "probing", "publishing",
 ]  # fmt: skip
 
 FIRST = ["My name is Ada.", "I live in Velmora."]

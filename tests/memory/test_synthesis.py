@@ -21,13 +21,15 @@ from agent.memory.synthesis import deal
 from agent.memory.tables import Turn
 from agent.memory.teacher import (
     agrees,
+    asked_in,
     certainty,
-    is_later,
+    corrected,
     supported_value,
+    told_later,
     transcript_of,
     windows_of,
 )
-from agent.model import Answered
+from agent.packing import Answered
 from agent.slots import BASE
 
 
@@ -79,6 +81,20 @@ def test_the_latest_message_that_holds_the_value_is_its_source():
     assert supported_value("You live in Oslo.", "Where do I live?", turns) == ("oslo", 2)
 
 
+@pytest.mark.parametrize(
+    ("reply", "asked"),
+    [
+        ("You live in Oslo. And your dog, what is he called?", "And your dog, what is he called?"),
+        ("What do you do for a living?", "What do you do for a living?"),
+        ("You live in Oslo.", prompts.WITHHELD),
+        ("Do you? Then try Alien.", prompts.WITHHELD),
+        ("", prompts.WITHHELD),
+    ],
+)
+def test_of_a_reply_only_its_last_question_stands_before_the_teacher(reply, asked):
+    assert asked_in(reply) == asked
+
+
 def test_the_transcript_keeps_sessions_apart_and_can_withhold_replies():
     turns = [turn(1, "Hi"), turn(2, "I am Ada", reply="Hello Bob", session="s2")]
     assert transcript_of(turns) == "User: Hi\nYou: Noted!\n---\nUser: I am Ada\nYou: Hello Bob"
@@ -94,18 +110,52 @@ def test_a_window_holds_the_turns_around_in_the_same_session():
 
 
 @pytest.mark.parametrize(
-    ("overall", "later"),
+    ("answer", "later"),
     [
-        ("You live in Oslo.", True),
-        ("You live in Turin.", False),
-        ("You haven't told me where you live.", False),
-        ("You live in Velmora.", False),
+        ("You live in Oslo.", ("oslo", 2)),
+        ("You live in Turin.", None),
+        ("You haven't told me where you live.", None),
+        ("You live in Velmora.", None),
     ],
 )
-def test_an_answer_from_a_later_message_supersedes(overall, later):
+def test_an_answer_that_a_later_message_told_is_noticed(answer, later):
     turns = [turn(1, "I live in Turin."), turn(2, "I moved to Oslo.")]
-    assert is_later(pair("Where do I live?", "Turin"), overall, turns) is later
-    assert not is_later(pair("Where do I live?", "Oslo", turn_id=2), "You live in Turin.", turns)
+    assert told_later(pair("Where do I live?", "Turin"), answer, turns) == later
+    assert (
+        told_later(pair("Where do I live?", "Oslo", turn_id=2), "You live in Turin.", turns) is None
+    )
+
+
+class Teacher:
+    """Answers by what stands in its prompt: the first entry whose key it finds."""
+
+    def __init__(self, answers):
+        self.answers = answers
+
+    def generate(self, batch, **options):
+        return [
+            next(reply for key, reply in self.answers.items() if key in messages[0]["content"])
+            for messages in batch
+        ]
+
+
+@pytest.mark.parametrize(
+    ("later", "answers", "is_corrected"),
+    [
+        ("I moved to Oslo.", {"Oslo": "You live in Oslo.", "": "You live in Turin."}, True),
+        # With all messages in its prompt it takes the wrong name; with that one alone it does not.
+        ("My sister lives in Oslo.", {"Turin": "You live in Oslo.", "Oslo": "You haven't told me that yet."}, False),
+        ("The tram is late.", {"": "You live in Turin."}, False),
+    ],
+)  # fmt: skip
+def test_only_what_a_later_message_gives_by_itself_corrects(later, answers, is_corrected):
+    turns = [turn(1, "I live in Turin."), turn(2, later, session="s2")]
+    fact = [
+        pair(question, "Turin")
+        for question in ("Where do I live?", "my town?", "Where is my home?")
+    ]
+    found = corrected(Teacher(answers), [fact], turns, checkpoint=lambda *_: None)
+    assert found == ({0} if is_corrected else set())
 
 
 def test_few_questions_with_yes_are_kept_and_more_open_ones(encoder):

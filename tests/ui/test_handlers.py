@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 import pytest
 
 from agent.errors import AgentError, ConfigError, ModelError
+from agent.memory.folder import check_user_id, user_id_of
 from agent.memory.job import Progress, Report
 from agent.memory.probe import Figures
 from ui import handlers, panels
@@ -389,13 +390,33 @@ def test_a_name_is_shown_as_it_was_typed_and_its_id_is_derived(desk, agent):
     assert agent.buffer.user("jose").display_name == "José"
 
 
-@pytest.mark.parametrize("name", ["", "   ", "!?", "東京", "x" * 61])
+@pytest.mark.parametrize("name", ["", "   ", "!?", "😀", "x" * 61])
 def test_a_name_that_cannot_be_one_is_refused_and_changes_nothing(desk, agent, name):
     say(desk)
     with pytest.raises(ConfigError, match="cannot be used as a name"):
         handlers.choose_name(desk, ADA, name)
     assert [user.user_id for user in agent.buffer.all_users()] == ["ada"]
     assert len(say(desk, QUESTION)[0]) == 4
+
+
+def test_names_in_any_script_are_names_and_no_two_fall_onto_one_memory():
+    names = [
+        "Мария",
+        "Иван",
+        "東京",
+        "Łukasz",
+        "Łukas",
+        "ukasz",
+        "x" * 45,
+        "x" * 46,
+        "Мария 1",
+        "Иван 1",
+    ]
+    ids = [user_id_of(name) for name in names]
+    assert len(set(ids)) == len(names)
+    assert [check_user_id(user_id) for user_id in ids] == ids
+    assert user_id_of("José") == user_id_of("jose") == "jose"
+    assert user_id_of(" мария ") == user_id_of("Мария")
 
 
 def test_two_pages_do_not_see_each_other(desk, agent):
@@ -451,6 +472,11 @@ def test_the_panel_tells_what_was_learned_and_how_well(desk, agent):
         "chat in front of me. Asked what you never told me, I say so in 80% of cases.",
     ]
     assert not now.can_learn
+
+
+def test_the_panel_says_what_was_not_understood(desk, agent):
+    learn(agent, [tell(agent)], num_turns=1, num_facts=3, num_doubtful=1)
+    assert "1 thing I did not understand well enough" in paragraphs(panels.panel(desk, ADA))[-1]
 
 
 def test_the_panel_is_silent_about_what_was_not_measured(desk, agent):

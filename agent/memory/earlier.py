@@ -1,0 +1,113 @@
+"""What a new slice has to do with what was learned before: wordings stay apart, corrections replace,
+the rest is rehearsed, and nothing that was once told is taught as never told.
+"""
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import replace
+
+from agent.memory.probe import is_abstention, normalise
+from agent.memory.questions import Checkpoint, QAPair
+from agent.memory.synthesis import Synthesis
+from agent.memory.tables import StoredPair, Turn
+from agent.memory.teacher import answer_with, corrected
+from agent.model import LanguageModel
+from agent.slots import BASE
+
+MAX_CHECKED = 40
+"""Earlier facts, the newest, that are held against new turns: do they correct them?"""
+
+MAX_REPLAY = 64
+"""Earlier pairs rehearsed in one consolidation: bounded, whatever the length of the past."""
+
+
+def admitted(material: Synthesis, earlier: Sequence[StoredPair], *, use_bank: bool) -> Synthesis:
+    """Leave out the bank's pairs unless `use_bank`, and keep apart what trains and what probes, over
+    all generations (`design.md` 6, rule 6): a question that trained once never probes or stops,
+    one that probes never trains."""
+    trained = {normalise(pair.question) for pair in earlier if not pair.is_probe}
+    probes = {normalise(pair.question) for pair in earlier if pair.is_probe}
+    probes |= {normalise(pair.question) for pair in material.of_use("probe")} - trained
+    pairs = []
+    for pair in material.pairs:
+        question = normalise(pair.question)
+        if pair.use != "train" and question in trained:
+            pair = replace(pair, use="train")
+        is_admitted = pair.use == "probe" or question not in probes
+        if is_admitted and (use_bank or pair.kind != "bank"):
+            pairs.append(pair)
+    return replace(material, pairs=pairs)
+
+
+def superseded(
+    earlier: Sequence[StoredPair],
+    material: Synthesis,
+    turns: Sequence[Turn],
+    model: LanguageModel,
+    *,
+    checkpoint: Checkpoint,
+) -> set[int]:
+    """Return the ids of the earlier pairs that these turns correct, or whose question has another
+    answer now: they are neither rehearsed nor probed any more."""
+    facts: dict[tuple, list[QAPair]] = {}
+    for pair in earlier:
+        if pair.value and normalise(pair.value) not in {"yes", "no"}:
+            facts.setdefault((pair.source_turn_ids, normalise(pair.value)), []).append(
+                QAPair(pair.question, pair.answer, pair.value, pair.kind, "train", pair.source_turn_ids)
+            )  # fmt: skip
+    newest = sorted(facts)[-MAX_CHECKED:]
+    found = corrected(model, [facts[key] for key in newest], turns, checkpoint=checkpoint)
+    gone = {newest[number] for number in found}
+    sources = {source for source, _ in gone}
+    asked_anew = {normalise(pair.question): normalise(pair.value) for pair in material.pairs}
+
+    def is_gone(pair: StoredPair) -> bool:
+        value = normalise(pair.value)
+        if value in {"yes", "no"} and pair.source_turn_ids in sources:
+            return True
+        is_corrected = (pair.source_turn_ids, value) in gone
+        return is_corrected or asked_anew.get(normalise(pair.question), value) != value
+
+    return {pair.id for pair in earlier if is_gone(pair)}
+
+
+def never_told(
+    material: Synthesis,
+    earlier: Sequence[StoredPair],
+    before: str,
+    live: str,
+    model: LanguageModel,
+    *,
+    checkpoint: Checkpoint,
+) -> list[QAPair]:
+    """Keep of the negatives what neither the earlier pairs, nor the live generation, nor the
+    teacher with the earlier turns in its prompt answers (`design.md` 6, rule 5). A third of them
+    only probes: always the same, so that none trains in another generation.
+
+    Args:
+        before: Transcript of the turns before this slice.
+        live: Slot of the live generation.
+    """
+    kept = material.negatives
+    for slot, context in ((live, ""), (BASE, before)) if live != BASE else ():
+        answers = answer_with(
+            model, [pair.question for pair in kept], context, slot=slot, checkpoint=checkpoint, stage="negatives"
+        )  # fmt: skip
+        kept = [pair for pair, answer in zip(kept, answers, strict=True) if is_abstention(answer)]
+    known = {normalise(pair.question) for pair in earlier if pair.value}
+    return [
+        replace(pair, use="probe" if number_of(pair.question) % 3 == 0 else "train")
+        for pair in kept
+        if normalise(pair.question) not in known
+    ]
+
+
+def to_rehearse(earlier: Sequence[StoredPair]) -> list[StoredPair]:
+    """Return the pairs to rehearse, least recently rehearsed first (`design.md` 6, rule 8). What has
+    no value, a recommendation or a taste, is asked anew in every consolidation."""
+    return [pair for pair in earlier if pair.value and not pair.is_probe][:MAX_REPLAY]
+
+
+def number_of(question: str) -> int:
+    """Return a number that a question has in every process."""
+    return zlib.crc32(normalise(question).encode())
