@@ -5,7 +5,7 @@
     ├── ModelError           the base model is missing or cannot be loaded
     ├── StoreError           the experience buffer cannot be used
     ├── AdapterError         an adapter is missing, damaged, or made for another base model
-    └── ConsolidationError   a consolidation had to stop; the old generation stays active
+    └── ConsolidationError   a consolidation had to stop; the live generation stays
 
 Callers that only want to show a message catch `AgentError`; each message says what was found,
 why it matters and what to do. Anything else that reaches the user is a bug and comes with its

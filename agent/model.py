@@ -331,7 +331,7 @@ def _first_line(error: Exception) -> str:
 
 def _hash_of(model: torch.nn.Module, tokenizer: object, form: str) -> str:
     """Return sha256 over weights, tokenizer, chat template, prompts.py, and the form of quantization
-    and adapters: what an adapter was made for (`design.md` 2)."""
+    and adapters: what an adapter was made for."""
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(name.encode())

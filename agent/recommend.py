@@ -20,7 +20,7 @@ from agent.model import LanguageModel
 from agent.packing import Answered
 
 NUM_CHECKED = 50
-"""Films that are asked about being seen, as `design.md` and the issue of part 1 say."""
+"""The best films, of which the model is asked whether they were seen or are hated."""
 
 FILMS_AT_A_TIME = 64
 

@@ -1,7 +1,7 @@
 """Scripted conversations: the format for tests, demos, bug reports and benchmarks.
 
-A file holds users; a user has steps; a step is a session, `consolidate`, or a `forget`
-(`design.md` 4). Scalars are read as written: `user: 007` is a text, and so is `expect: [no]`.
+A file holds users; a user has steps; a step is a session, `consolidate`, or a `forget`.
+Scalars are read as written: `user: 007` is a text, and so is `expect: [no]`.
 What a script expects never reaches training or the gate.
 """
 
@@ -170,7 +170,7 @@ def run_script(
     show: Callable[[str], None] = lambda line: None,
     on_progress: Callable[[Progress], None] = lambda progress: None,
 ) -> dict:
-    """Run users one after the other; return {"asked", "passed", "steps"} (`design.md` 4)."""
+    """Run users one after the other; return {"asked", "passed", "steps"}."""
     rows: list[dict] = []
     for user in users:
         for number, step in enumerate(user.steps):

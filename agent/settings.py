@@ -41,7 +41,7 @@ class Settings(BaseSettings):
     port: int = Field(7860, ge=0, le=65535)
     """TCP port of the page; 0 takes a free one."""
 
-    # -- when to consolidate (design.md 6, rules 1, 2, 10) -----------------------------
+    # -- when to consolidate (docs/method.md, rules 1, 2, 10) -----------------------------
 
     idle_seconds: float = Field(60.0, ge=0)
     """Quiet time after which pending turns are learned. Chosen, not measured."""
@@ -66,13 +66,13 @@ class Settings(BaseSettings):
     num_slots: int = Field(8, ge=2)
     """Generations held ready for replies; a consolidation uses one. Chosen, not measured."""
 
-    # -- target sentences (design.md 6, rules 3-6) -----------------------------------------
+    # -- target sentences (docs/method.md, rules 3-6) -----------------------------------------
 
     question_rounds: int = Field(3, ge=1)
-    """Times each message is asked about, in each kind. Measured: docs/lab_book.md."""
+    """Times each message is asked about, in each kind. Chosen, not measured."""
 
     question_temperature: float = Field(0.7, gt=0)
-    """Sampling temperature of the questions. Measured: docs/lab_book.md."""
+    """Sampling temperature of the questions. Chosen, not measured."""
 
     use_question_bank: bool = True
     """Learn the general questions about a person too; if not, they only find what was never told."""
@@ -83,7 +83,7 @@ class Settings(BaseSettings):
     # -- training -----------------------------------------------------------------------------
 
     lora_rank: int = Field(16, ge=1)
-    """Rank of the update matrices. Measured: docs/lab_book.md."""
+    """Rank of the update matrices. Chosen, not measured."""
 
     lora_alpha: int = Field(32, ge=1)
     """Scale of the update is alpha / rank = 2. Chosen, not measured."""
@@ -103,19 +103,19 @@ class Settings(BaseSettings):
     seed: int = 0
     """Of sampling, of the first LoRA weights, and of the order of batches."""
 
-    # -- the gate (design.md 6, rule 7) ---------------------------------------------------------
+    # -- the gate (docs/method.md, rule 7) ---------------------------------------------------------
 
     min_recall_share: float = Field(0.8, ge=0, le=1)
-    """Recall on new probes, as a share of the teacher's agreement. design.md 6; measured in part 4."""
+    """Recall on new probes, as a share of the teacher's agreement. Chosen, not measured."""
 
     max_earlier_loss: float = Field(0.05, ge=0, le=1)
-    """Allowed loss of recall on earlier probes. design.md 6; measured in part 4."""
+    """Allowed loss of recall on earlier probes. Chosen, not measured."""
 
     min_abstention: float = Field(0.8, ge=0, le=1)
-    """Share of never-told questions that must be answered with "you have not told me". design.md 6."""
+    """Share of never-told questions that must be answered with "you have not told me". Chosen, not measured."""
 
     max_damage_nats: float = Field(0.05, ge=0)
-    """Allowed KL on unrelated prompts, per token. design.md 6; measured in part 4."""
+    """Allowed KL on unrelated prompts, per token. Chosen, not measured."""
 
     @classmethod
     def read(cls, **values: object) -> "Settings":

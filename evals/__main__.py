@@ -1,7 +1,7 @@
 """The experiments behind docs/evaluation.md.
 
 python -m evals conversations RESULTS   tests/conversations, three modes, every row
-python -m evals inspired RESULTS        INSPIRED's longest conversations as users
+python -m evals inspired RESULTS --data test.jsonl    INSPIRED's longest conversations as users
 python -m evals speed                   seconds, tokens a second, bytes
 
 What a folder of results already holds is not run again.

@@ -1,4 +1,4 @@
-"""Who may import whom (`design.md` 2), checked on the source, and the check on planted code."""
+"""Who may import whom, checked on the source, and the check on planted code."""
 
 import ast
 import subprocess

@@ -43,7 +43,7 @@ CONSOLIDATE_KEYS = {
     "published", "floor", "teacher_agreement", "recall", "abstention", "damage_nats",
     "adapter_bytes", "reason",
 }  # fmt: skip
-"""What `design.md` 4 promises."""
+"""What a script prints."""
 
 
 @pytest.fixture

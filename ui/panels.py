@@ -126,7 +126,8 @@ def describe(report: dict) -> str:
         line = (
             f"Last learned: {number_of(report['num_facts'], 'fact')} from "
             f"{number_of(report['num_turns'], 'turn')} in {report['seconds']:.0f} s. "
-            f"I answer {report['recall'] or 0:.0%} of test questions about them without the chat in front of me."
+            f"I answer {report['recall'] or 0:.0%} of {'test questions' if report['num_probes'] else 'my own questions'} "
+            "about them without the chat in front of me."
         )
         if report["abstention"] is not None:
             line += (

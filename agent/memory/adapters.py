@@ -84,7 +84,7 @@ class AdapterStore:
             shutil.rmtree(draft, ignore_errors=True)
             raise AdapterError(
                 f"Generation {generation} of {user_id} cannot be written to {place.parent} ({error.strerror}): "
-                f"the old one stays active. Make room on the disk."
+                f"the live one stays. Make room on the disk."
             ) from error
         return place
 

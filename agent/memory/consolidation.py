@@ -40,7 +40,7 @@ logger = logging.getLogger(__name__)
 
 MAX_PROBES = 32
 MAX_OTHER_PROBES = 24
-"""Probes of earlier facts, and of things never told (`design.md` 6, rule 7)."""
+"""Probes of earlier facts, and of things never told (docs/method.md, rule 7)."""
 
 STOP_EVERY = 10
 """Steps between two looks at the stop wordings."""
@@ -331,7 +331,8 @@ class Consolidation:
         trained = [pair for pair in material.of_use("train") if pair.value]
         return probe.measure(
             answer,
-            new=some(material.of_use("probe"), MAX_PROBES) or trained[:MAX_PROBES],
+            new=some(material.of_use("probe"), MAX_PROBES),
+            trained=some(trained, MAX_PROBES),
             earlier=some([pair for pair in earlier if pair.is_probe], MAX_OTHER_PROBES),
             never_told=[pair.question for pair in negatives if pair.use == "probe"][:MAX_OTHER_PROBES],
             slots=(BASE, old_slot, TRAINING),

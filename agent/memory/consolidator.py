@@ -72,7 +72,7 @@ class Consolidator:
 
     def ask(self, user_id: str) -> None:
         """Consolidate this user as soon as possible, on the thread. Asked again after a report that
-        says how long it would take, it goes ahead (`design.md` 6, rule 10)."""
+        says how long it would take, it goes ahead (docs/method.md, rule 10)."""
         if user_id in self._told_estimate:
             self._agreed.add(user_id)
         self._asked.add(user_id)
@@ -151,9 +151,7 @@ class Consolidator:
             except AgentError as error:
                 reports.append(self._failed(user_id, turns, str(error)))
             except Exception as error:  # the one broad except of the project: promise 3
-                logger.exception(
-                    "Consolidation of %s failed; the old generation stays active.", user_id
-                )
+                logger.exception("Consolidation of %s failed; the live generation stays.", user_id)
                 kind = type(error).__name__
                 reason = f"an unexpected {kind}; the log has its traceback"
                 reports.append(self._failed(user_id, turns, reason))
@@ -184,7 +182,7 @@ class Consolidator:
 
     def _go_back(self, user_id: str) -> None:
         """Make the newest generation live that can be used and knows no turn that was taken back
-        (`design.md` 6, rule 11); what later ones knew is learned again."""
+        (docs/method.md, rule 11); what later ones knew is learned again."""
         user = self._buffer.user(user_id)
         if user is None:
             return

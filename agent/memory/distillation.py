@@ -63,10 +63,10 @@ class Trained:
 def answer_kl(teacher: TeacherAnswer, student_logits: Tensor) -> Tensor:
     """Return the mean KL(teacher ‖ student) per answer token, in nats.
 
-        L = 1/N · Σ_n [ Σ_k p_nk · (log p_nk − log q_nk)  +  r_n · (log r_n − log s_n) ]
+        L = 1/N · Σ_n [ Σ_k p_nk · (log p_nk − log q_nk)  +  r_n · (log r_n − log t_n) ]
 
     p is the teacher (context and question in its prompt) and q the student (question only) on the
-    K tokens kept of the teacher; r and s are what p and q leave to all other tokens. This is the
+    K tokens kept of the teacher; r and t are what p and q leave to all other tokens. This is the
     objective of SELF-PARAM, averaged over tokens instead of summed over sentences, so that the
     learning rate does not depend on how long answers are, on a coarser set of outcomes: the tail
     counts as one. It is therefore at most the full KL, equal to it for K = V, and 0 for a student

@@ -23,7 +23,7 @@ MAX_REPLAY = 64
 
 def admitted(material: Synthesis, earlier: Sequence[StoredPair], *, use_bank: bool) -> Synthesis:
     """Leave out the bank's pairs unless `use_bank`, and keep apart what trains and what probes, over
-    all generations (`design.md` 6, rule 6): a question that trained once never probes or stops,
+    all generations (docs/method.md, rule 6): a question that trained once never probes or stops,
     one that probes never trains."""
     trained = {normalise(pair.question) for pair in earlier if not pair.is_probe}
     probes = {normalise(pair.question) for pair in earlier if pair.is_probe}
@@ -81,7 +81,7 @@ def never_told(
     checkpoint: Checkpoint,
 ) -> list[QAPair]:
     """Keep of the negatives what neither the earlier pairs, nor the live generation, nor the
-    teacher with the earlier turns in its prompt answers (`design.md` 6, rule 5). A third of them
+    teacher with the earlier turns in its prompt answers (docs/method.md, rule 5). A third of them
     only probes: always the same, so that none trains in another generation.
 
     Args:
@@ -103,7 +103,7 @@ def never_told(
 
 
 def to_rehearse(earlier: Sequence[StoredPair]) -> list[StoredPair]:
-    """Return the pairs to rehearse, least recently rehearsed first (`design.md` 6, rule 8). What has
+    """Return the pairs to rehearse, least recently rehearsed first (docs/method.md, rule 8). What has
     no value, a recommendation or a taste, is asked anew in every consolidation."""
     return [pair for pair in earlier if pair.value and not pair.is_probe][:MAX_REPLAY]
 

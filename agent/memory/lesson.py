@@ -21,7 +21,7 @@ from agent.slots import BASE
 
 SHARE_WITH_TALK = 0.43
 """Of the pairs are repeated with unrelated turns before them: 0.43 / 1.43 = 30 % of what a batch
-draws (`design.md` 6, rule 6)."""
+draws (docs/method.md, rule 6)."""
 
 SmallTalk = Sequence[tuple[str, str]]
 
@@ -52,7 +52,7 @@ class Lesson:
 
     def draw(self, rng: random.Random, size: int) -> list[TargetSentence]:
         """Return a batch: replay at most a third, as many negatives as positives at most, a tenth
-        with the value in the chat, a fifth unrelated (`design.md` 6, rules 5, 6 and 8)."""
+        with the value in the chat, a fifth unrelated (docs/method.md, rules 5, 6 and 8)."""
         replay = size // 3 if self.replay else 0
         told_now = max(1, size // 10) if self.told_now else 0
         unrelated = max(1, size // 5)

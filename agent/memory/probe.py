@@ -149,7 +149,7 @@ def _word_pattern(value: str) -> re.Pattern[str]:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What was measured on a candidate (`design.md` 5); shares are None where nothing was asked."""
+    """What was measured on a candidate; shares are None where nothing was asked."""
 
     floor: float | None
     teacher_agreement: float | None
@@ -160,6 +160,7 @@ class Figures:
     abstention: float | None
     damage_nats: float
     num_probes: int
+    """Held-out wordings; 0 if trained ones had to do."""
     num_earlier: int
     num_never_told: int
 
@@ -178,6 +179,7 @@ def measure(
     answer: Callable[[Sequence[str], str], list[str]],
     *,
     new: Sequence[Probe],
+    trained: Sequence[Probe],
     earlier: Sequence[Probe],
     never_told: Sequence[str],
     slots: tuple[str, str, str],
@@ -188,6 +190,7 @@ def measure(
 
     Args:
         answer: Takes questions and a slot, returns the replies to an empty prompt.
+        trained: Asked in place of `new` if there is none; `num_probes` is 0 then.
         slots: Of the base, of the live generation, and of the candidate.
     """
     base, live, candidate = slots
@@ -199,9 +202,9 @@ def measure(
 
     abstained = [is_abstention(reply) for reply in answer(never_told, candidate)]
     return Figures(
-        floor=share_right(new, base),
+        floor=share_right(new or trained, base),
         teacher_agreement=teacher_agreement,
-        recall=share_right(new, candidate),
+        recall=share_right(new or trained, candidate),
         recall_earlier=share_right(earlier, candidate),
         recall_earlier_before=share_right(earlier, live),
         abstention=sum(abstained) / len(abstained) if abstained else None,
@@ -228,7 +231,7 @@ def gate(
     min_abstention: float,
     max_damage_nats: float,
 ) -> str | None:
-    """Return why a candidate must not be published, None if it may be (`design.md` 6, rule 7)."""
+    """Return why a candidate must not be published, None if it may be (docs/method.md, rule 7)."""
     if figures.recall is not None and figures.recall < min_recall_share * (
         figures.teacher_agreement or 1.0
     ):

@@ -116,7 +116,7 @@ def words(text: str) -> list[str]:
 
 
 def is_supported(pair: QAPair, message: str) -> bool:
-    """Does the user's message itself support the value (`design.md` 6, rule 3)?
+    """Does the user's message itself support the value (docs/method.md, rule 3)?
 
     For a value: it stands there word for word, and not in the question. For *yes*: what the
     question asserts stands there. A *no* needs another value, so it is judged by the teacher.

@@ -122,7 +122,7 @@ def synthesize(
     """Return the QA pairs of a slice; empty if nothing about the user can be asked.
 
     The negatives are what the teacher abstains on, given x; the caller keeps of them what the
-    user's earlier pairs and the live generation do not answer (`design.md` 6, rule 5).
+    user's earlier pairs and the live generation do not answer (docs/method.md, rule 5).
 
     Args:
         live: Slot of the live generation, which answers with x what a taste of long ago decides too.
@@ -280,7 +280,7 @@ def tell_now(
     checkpoint: Checkpoint,
 ) -> list[QAPair]:
     """Pairs in which the chat itself gives a value, for things told and never told: the answer
-    must follow the chat (`design.md` 6, rule 6)."""
+    must follow the chat (docs/method.md, rule 6)."""
     items = [(entry["say"], entry["ask"], entry["value"]) for entry in bank.told_now]
     messages = {turn.id: turn.message for turn in turns}
     trained = [pair for pair in pairs if pair.use == "train" and pair.kind == "direct"]

@@ -1,4 +1,4 @@
-"""The file of the experience buffer: its tables (`design.md` 2), their rows as the rest of the
+"""The file of the experience buffer: its tables, their rows as the rest of the
 code sees them, and how it is opened, brought up to date and cleaned."""
 
 import sqlite3
@@ -17,7 +17,7 @@ from agent.errors import StoreError
 MIGRATIONS_DIR = Path(__file__).parent / "migrations"
 
 MAX_REJECTIONS = 2
-"""A slice rejected so often is set aside as unlearned (`design.md` 6, rule 2)."""
+"""A slice rejected so often is set aside as unlearned (docs/method.md, rule 2)."""
 
 
 class _UtcDateTime(sa.TypeDecorator[datetime]):

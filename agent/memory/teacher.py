@@ -34,7 +34,7 @@ def transcript_of(turns: Sequence[Turn], *, with_replies: bool = True) -> str:
 
 def asked_in(reply: str) -> str:
     """Return the question at the end of a reply, to which the next message may be the answer, else
-    the word for a withheld one: what a reply asserts is no evidence (`design.md` 6, rule 3)."""
+    the word for a withheld one: what a reply asserts is no evidence (docs/method.md, rule 3)."""
     last = re.split(r"(?<=[.!?])\s+", reply.strip())[-1]
     return last if last.endswith("?") else prompts.WITHHELD
 
@@ -84,7 +84,7 @@ def agrees(pair: QAPair, answer: str) -> bool:
 
 def is_evident(pair: QAPair, answer: str, turns: Sequence[Turn]) -> bool:
     """Does a user's message hold what a "no" sets against the question? "No, you live in Turin" may
-    repeat what only a reply said (`design.md` 6, rule 3); values are checked when they are written."""
+    repeat what only a reply said (docs/method.md, rule 3); values are checked when they are written."""
     said = [turn for turn in turns if turn.id in pair.turn_ids]
     return normalise(pair.value) != "no" or bool(supported_value(answer, pair.question, said)[0])
 

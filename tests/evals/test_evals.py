@@ -1,6 +1,7 @@
 """The experiments: what they count, on results written by hand, and real conversations as users."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from agent.memory.probe import interval
 from evals.conversations import group_of, kinds_of, table
 from evals.inspired import longest, replay
 
-INSPIRED = Path(__file__).parents[3] / "shared" / "data" / "inspired" / "test.jsonl"
+INSPIRED = Path(os.environ.get("INSPIRED_TEST", "test.jsonl"))
 
 SCRIPT = """\
 - user: {user}
