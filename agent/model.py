@@ -73,7 +73,9 @@ class LanguageModel:
         num_slots: int,
         lora_rank: int,
         lora_alpha: int,
+        compute: torch.dtype | None = None,
     ) -> None:
+        self._compute = compute
         self.name, self.tokenizer, self.base_hash = name, tokenizer, base_hash
         self.slots = AdapterSlots(
             model, num_slots=num_slots, lora_rank=lora_rank, lora_alpha=lora_alpha
@@ -90,6 +92,7 @@ class LanguageModel:
         num_slots: int = 8,
         lora_rank: int = 16,
         lora_alpha: int = 32,
+        compute: torch.dtype | None = None,
     ) -> "LanguageModel":
         """Load a base model.
 
@@ -97,6 +100,8 @@ class LanguageModel:
             name: "house", a folder, or a hub id.
             quantize: "nf4" or "none".
             num_slots: Generations kept ready for replies.
+            compute: Type of `answer_logits` on a CPU; None takes bf16 where the CPU has AMX, which
+                is faster there alone, and in long passes alone: docs/lab_book.md.
 
         Raises:
             ModelError: If there is no such model, or it has no chat template.
@@ -130,7 +135,7 @@ class LanguageModel:
         if quantize == "nf4" and device == "cpu" and _unpacked_bytes(model) <= MAX_UNPACKED_BYTES:
             _unpack(model)
         return cls(model, tokenizer, name=name, base_hash=base_hash, num_slots=num_slots,
-                   lora_rank=lora_rank, lora_alpha=lora_alpha)  # fmt: skip
+                   lora_rank=lora_rank, lora_alpha=lora_alpha, compute=compute or _compute_of(device))  # fmt: skip
 
     # -- text to tokens ---------------------------------------------------------------
 
@@ -239,7 +244,8 @@ class LanguageModel:
         """
         ids, positions, mask, targets = packed(batch)
         device, dtype = self._model.device, self._model.dtype
-        with using(slot):
+        is_mixed = self._compute is not None and self._compute != dtype
+        with using(slot), torch.autocast(device.type, self._compute, enabled=is_mixed):
             hidden = self._model.model(
                 input_ids=ids.to(device),
                 position_ids=positions.to(device),
@@ -308,6 +314,11 @@ class _Called(StoppingCriteria):
     def __call__(self, input_ids: Tensor, scores: Tensor, **_: object) -> Tensor:
         self._function()
         return torch.zeros(input_ids.shape[0], dtype=torch.bool, device=input_ids.device)
+
+
+def _compute_of(device: str) -> torch.dtype:
+    is_fast = device == "cuda" or torch.cpu.get_capabilities().get("amx_bf16", False)
+    return torch.bfloat16 if is_fast else torch.float32
 
 
 def _find(name: str) -> str:

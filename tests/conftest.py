@@ -70,10 +70,12 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_model(tiny_folder: Path) -> LanguageModel:
-    """The tiny model in NF4, with three adapter slots."""
+    """The tiny model in NF4, with three adapter slots; float32, so that numbers can be compared."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return LanguageModel.load(str(tiny_folder), num_slots=3, lora_rank=4, lora_alpha=8)
+        return LanguageModel.load(
+            str(tiny_folder), num_slots=3, lora_rank=4, lora_alpha=8, compute=torch.float32
+        )
 
 
 @pytest.fixture(scope="session")

@@ -132,7 +132,9 @@ def test_gradients_are_the_same_before_and_after_a_reply(tiny_folder, monkeypatc
     through the packed weights were wrong (cosine -0.4 to 1 in the first layer)."""
     if not is_unpacked:
         monkeypatch.setattr("agent.model.MAX_UNPACKED_BYTES", 0)
-    model = LanguageModel.load(str(tiny_folder), num_slots=1, lora_rank=4, lora_alpha=8)
+    model = LanguageModel.load(
+        str(tiny_folder), num_slots=1, lora_rank=4, lora_alpha=8, compute=torch.float32
+    )
     packed = [module for module in model._model.modules() if isinstance(module, bnb.nn.Linear4bit)]
     assert bool(packed) != is_unpacked
     pair = Answered(
@@ -174,6 +176,25 @@ def test_logits_of_a_batch_with_a_shared_prefix_are_those_of_each_alone(tiny_mod
         alone = torch.cat([tiny_model.answer_logits([item], slot=BASE) for item in batch])
     assert len(together) == sum(len(item.answer) for item in batch)
     torch.testing.assert_close(together, alone, atol=1e-4, rtol=1e-4)
+
+
+def test_bf16_passes_say_nearly_the_same_and_train(tiny_folder, tiny_model):
+    mixed = LanguageModel.load(
+        str(tiny_folder), num_slots=1, lora_rank=4, lora_alpha=8, compute=torch.bfloat16
+    )
+    pair = Answered(
+        tuple(mixed.encode(messages_of("Where do I live?"))),
+        tuple(mixed.encode_answer("In Turin.")),
+    )
+    with torch.inference_mode():
+        exact = tiny_model.answer_logits([pair], slot=BASE).log_softmax(-1)
+        near = mixed.answer_logits([pair], slot=BASE).float().log_softmax(-1)
+    assert not torch.equal(exact, near)
+    assert (exact.exp() * (exact - near)).sum(-1).mean() < 1e-3
+    mixed.slots.start_training(random_adapter(mixed, 3), seed=0)
+    mixed.answer_logits([pair], slot=TRAINING).float().log_softmax(-1)[:, 7].mean().backward()
+    found = [parameter.grad for parameter in mixed.slots.training_parameters()]
+    assert all(grad.dtype == torch.float32 and grad.abs().sum() > 0 for grad in found)
 
 
 def test_replies_of_a_batch_are_those_of_each_alone(tiny_model):
