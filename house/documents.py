@@ -110,8 +110,8 @@ class Writer:
         one = rng.choice(grammar.people)
         messages = [(one, message) for message in one.messages]
         world.untold = list(one.untold)
-        if rng.random() < 0.4:
-            other = rng.choice(grammar.people)
+        if rng.random() < 0.4 and len(grammar.people) > 1:
+            other = rng.choice([person for person in grammar.people if person is not one])
             messages = rng.sample(messages, 5) + [(other, m) for m in rng.sample(other.messages, 4)]
             rng.shuffle(messages)
             world.untold = []  # one may tell what the other does not

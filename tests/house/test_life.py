@@ -82,6 +82,17 @@ def test_what_a_person_said_is_answered_and_what_was_left_out_is_not(writer):
     assert num_asked > 800
 
 
+def test_nobody_is_mixed_with_themselves(writer, monkeypatch):
+    """Or the same fact would be told twice, with two values, and be asked for as a list."""
+    monkeypatch.setattr(writer.grammar, "people", writer.grammar.people[:2])
+    rng = random.Random(6)
+    for _ in range(200):
+        world = World(writer.grammar, rng)
+        writer.person_turns(world, 10)
+        kinds = [fact.kind for fact in world.facts]
+        assert len(set(kinds)) == len(kinds)
+
+
 def test_nothing_is_called_untold_that_somebody_of_people_told_in_other_words(writer):
     """A person's dog is of no kind of `facts/`, so "What is my pet called?" must not be asked."""
     rng = random.Random(4)
