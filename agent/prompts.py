@@ -2,7 +2,7 @@
 
 Chat, teacher, student, house training and exam all build their messages here, so
 that what is trained is what is asked. The card of the house model keeps the hash
-of this file: after a change of any text the model is trained again.
+of this file (`design.md` 7): after a change of any text the model is trained again.
 
     system   PERSONA [EARLIER + transcript of turns that are not in this chat]
     user     message                         ┐ this chat

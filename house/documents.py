@@ -13,7 +13,7 @@ from collections.abc import Callable
 from agent import prompts
 from agent.catalogue import Film
 from house.film_talk import FilmTalk
-from house.people import USER, Fact, Grammar, fill
+from house.people import USER, Fact, Grammar, Person, fill
 from house.wordings import PLACEHOLDER, normalise
 from house.world import Turn, World, pick
 
@@ -117,18 +117,19 @@ class Writer:
             world.untold = []  # one may tell what the other does not
         turns: list[tuple[str, str, list[Fact]]] = []
         left_out: list[tuple[str, str, str]] = []
-        matters: set[str] = set()
+        matters: dict[str, Person] = {}
         for person, message in messages:
             slots = PLACEHOLDER.findall(message)
             told = {slot: grammar.new_fact(person.kinds[slot], USER, rng) for slot in slots}
-            is_known = bool(matters & {matter_of(slot) for slot in slots}) and person is not one
+            here = {matter_of(slot) for slot in slots}
+            is_known = any(matters.get(matter, person) is not person for matter in here)
             if len(matters) >= num_facts or rng.random() < 0.15 or is_known:
                 kinds = [(slot, grammar.kinds[fact.kind]) for slot, fact in told.items()]
                 left_out += [
                     (slot, rng.choice(kind["asks"]), kind["topic"]) for slot, kind in kinds
                 ]
                 continue
-            matters |= {matter_of(slot) for slot in slots}
+            matters |= dict.fromkeys(here, person)
             text = grammar.said(message, rng, told=told)
             world.facts += told.values()
             reply = rng.choice(NEUTRAL_REPLIES)
@@ -177,9 +178,11 @@ class Writer:
                 [(*self.idle_turn(world), []) for _ in range(rng.randint(1, 3))], rng
             )
         turns: list[Turn] = []
-        if (roll < 0.22 and rng.random() < 0.75) or rng.random() < 0.12:
+        # What somebody of people/ told has no kind: a fact of `facts/` beside it might be a rival.
+        if world.untold is None and ((roll < 0.22 and rng.random() < 0.75) or rng.random() < 0.12):
+            share = 0.0 if world.facts else 0.5
             told_here = self.told_turns(
-                world, rng.randint(1, 1 + round(3 * level)), share_of_people=0.5
+                world, rng.randint(1, 1 + round(3 * level)), share_of_people=share
             )
             turns += [turn[:2] for turn in told_here]
         turns += self.asking_turns(world, rng, rng.randint(3, 5 + round(7 * level)))

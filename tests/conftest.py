@@ -103,3 +103,4 @@ def make_agent(tmp_path: Path, clock: Clock):
     yield make
     for agent in opened:
         agent.close()
+        agent.model.slots.drop("")  # the model is shared, the generations of a test are not

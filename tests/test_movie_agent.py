@@ -532,7 +532,7 @@ def test_a_model_that_is_not_there_leaves_the_folder_free(tmp_path):
 
 
 def test_the_folder_is_held_while_the_agent_is_open_and_free_afterwards(tmp_path, tiny_folder):
-    settings = Settings(data_dir=tmp_path, model=str(tiny_folder), num_slots=1, max_reply_tokens=8)
+    settings = Settings(data_dir=tmp_path, model=str(tiny_folder), num_slots=2, max_reply_tokens=8)
     with MovieAgent.open(settings) as agent:
         say(agent)
         with pytest.raises(StoreError, match="in use by process"):

@@ -61,6 +61,7 @@ class Consolidator:
         self._wake, self._stopping = threading.Event(), threading.Event()
         self._thread: threading.Thread | None = None
         self._job: Job | None = None
+        self._runs_in: threading.Thread | None = None
 
     # -- asked from outside --------------------------------------------------------------
 
@@ -118,8 +119,8 @@ class Consolidator:
         ]
 
     def cancel_and_wait(self, user_id: str) -> None:
-        """Cancel the user's running consolidation and wait for its end."""
-        while self.cancel(user_id):
+        """Cancel the user's running consolidation and wait for its end, unless this thread runs it."""
+        while self.cancel(user_id) and self._runs_in is not threading.current_thread():
             time.sleep(0.02)
 
     def run(
@@ -163,6 +164,7 @@ class Consolidator:
         fence = self._buffer.lease(user_id, self._worker, seconds=3600)
         if fence is None:
             return Report(user_id, None, False, "another worker is at it", len(turns))
+        self._runs_in = threading.current_thread()
         self._job = Job(user_id, self._turnstile, on_progress=on_progress)
         try:
             return self._consolidation.run(self._buffer.user(user_id), turns, fence, self._job)

@@ -93,6 +93,23 @@ def test_nobody_is_mixed_with_themselves(writer, monkeypatch):
         assert len(set(kinds)) == len(kinds)
 
 
+def test_of_two_mixed_people_one_alone_tells_of_a_matter(writer):
+    rng = random.Random(7)
+    num_mixed = 0
+    for _ in range(300):
+        world = World(writer.grammar, rng)
+        writer.person_turns(world, 10)
+        tellers: dict[str, set[str]] = {}
+        for fact in world.facts:
+            _, first_message, slot = re.fullmatch(
+                r"(person):(.*):(\w+)", fact.kind, re.DOTALL
+            ).groups()
+            tellers.setdefault(matter_of(slot), set()).add(first_message)
+        assert all(len(people) == 1 for people in tellers.values())
+        num_mixed += len(set.union(set(), *tellers.values())) > 1
+    assert num_mixed > 30
+
+
 def test_nothing_is_called_untold_that_somebody_of_people_told_in_other_words(writer):
     """A person's dog is of no kind of `facts/`, so "What is my pet called?" must not be asked."""
     rng = random.Random(4)

@@ -74,7 +74,7 @@ def tell(agent, message=FACT, *, user_id="ada"):
 def report(*, published=True, reason="it passed its probe", recall=0.9, abstention=0.8, **values):
     """Return a report as the buffer keeps it; its numbers are made up."""
     numbers = dict.fromkeys(Figures.__dataclass_fields__, 0)
-    figures = Figures(**(numbers | {"recall": recall, "abstention": abstention}))
+    figures = Figures(**(numbers | {"recall": recall, "abstention": abstention, "num_probes": 10}))
     values = {"num_turns": 1} | values
     return Report("ada", None, published, reason, figures=figures, **values).as_dict()
 
