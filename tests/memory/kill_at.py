@@ -13,7 +13,7 @@ from agent.memory.buffer import ExperienceBuffer
 from agent.movie_agent import MovieAgent
 from agent.settings import Settings
 
-QUICK = {"question_rounds": 1, "max_steps": 12, "min_recall_share": 0.0, "min_abstention": 0.0, "max_damage_nats": 99.0}  # fmt: skip
+QUICK = {"question_rounds": 1, "max_steps": 12, "min_recall_share": 0.0, "min_abstention": 0.0, "max_damage_nats": 99.0, "max_earlier_loss": 1.0}  # fmt: skip
 """A consolidation that goes through every stage, publishes whatever it gets, and is soon done."""
 
 INSIDE_PUBLISHING = {
