@@ -13,11 +13,13 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 import typer
 
 from agent.errors import AgentError, ConfigError
-from agent.memory.folder import lock_folder
+from agent.memory.folder import check_user_id, lock_folder
 
 app = typer.Typer(help=__doc__, add_completion=False, rich_markup_mode=None)
 
-User = Annotated[str, typer.Option("--user", help="id of the user: a-z, 0-9, _ and -")]
+User = Annotated[
+    str, typer.Option("--user", callback=check_user_id, help="id of the user: a-z, 0-9, _ and -")
+]
 DataDir = Annotated[Path | None, typer.Option(help="home of turns and adapters [memory_logs]")]
 Model = Annotated[str | None, typer.Option(help="house, a folder, or a hub id [house]")]
 Quantize = Annotated[str | None, typer.Option(help="nf4 or none [nf4]")]

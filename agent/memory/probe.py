@@ -239,11 +239,9 @@ def gate(
             f"it answers {figures.recall:.0%} of the questions about what is new, "
             f"and {min_recall_share * (figures.teacher_agreement or 1.0):.0%} are wanted"
         )
-    # With fewer than 20 probes a single one is more than 0.05: one reply may always turn out otherwise.
-    allowed = max(max_earlier_loss, 1 / max(1, figures.num_earlier)) + 1e-9
     if (
         figures.recall_earlier is not None
-        and figures.recall_earlier < (figures.recall_earlier_before or 0) - allowed
+        and figures.recall_earlier < (figures.recall_earlier_before or 0) - max_earlier_loss - 1e-9
     ):
         return (
             f"it answers {figures.recall_earlier:.0%} of the questions about earlier chats, "

@@ -90,20 +90,30 @@ def test_what_only_a_reply_asserted_is_never_learned(make_agent, house_model):
         assert not any(word in pair.value.lower() for word in ("oslo", "baker", "quimbel")), pair
 
 
-def test_a_second_consolidation_keeps_what_the_first_learned(make_agent, house_model):
+def test_a_second_consolidation_keeps_what_the_first_learned_or_is_refused(make_agent, house_model):
+    """Refused, it leaves the old weights, and what is new in the prompt: nothing is lost. How often it
+    is refused is a figure of docs/evaluation.md."""
     agent = make_agent(house_model)
     tell(agent)
     assert agent.consolidate("ada")[0].published
-    tell(agent, [("My sister lives in Oslo.", "Noted!"), ("I have a dog named Pizmo.", "Nice!")])
+    new = tell(
+        agent, [("My sister lives in Oslo.", "Noted!"), ("I have a dog named Pizmo.", "Nice!")]
+    )
     report = agent.consolidate("ada")[0]
-    assert report.published, report.reason
-    # One probe may turn out otherwise.
-    allowed = max(0.05, 1 / report.figures.num_earlier) + 1e-9
-    assert report.figures.recall_earlier >= report.figures.recall_earlier_before - allowed
-    assert "Velmora" in agent.probe("ada", "Where do I live?").text
+    figures = report.figures
+    if report.published:
+        assert figures.recall_earlier >= figures.recall_earlier_before - 0.05
+        assert "Velmora" in agent.probe("ada", "Where do I live?").text
+    else:
+        assert figures.recall_earlier is not None
+        assert agent.buffer.user("ada").live_generation == 1
+        assert agent.store.generations("ada") == [1]
+    waits = [] if report.published else [turn.id for turn in new]
+    assert [turn.id for turn in agent.buffer.pending("ada")] == waits
     assert "Pizmo" in agent.probe("ada", "What's my dog called?").text
     probes = {pair.question for pair in agent.buffer.pairs("ada", is_probe=True)}
     trained = {pair.question for pair in agent.buffer.pairs("ada", is_probe=False)}
+    assert probes
     assert probes.isdisjoint(trained)
 
 
