@@ -13,7 +13,8 @@ from collections.abc import Callable
 from agent import prompts
 from agent.catalogue import Film
 from house.film_talk import FilmTalk
-from house.people import USER, Fact, Grammar, Person, fill
+from house.people import USER, Fact, Grammar, Person
+from house.phrasing import fill
 from house.wordings import PLACEHOLDER, normalise
 from house.world import Turn, World, pick
 

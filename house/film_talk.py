@@ -5,7 +5,8 @@ import random
 from agent import prompts
 from agent.catalogue import GENRES as ONE_OF_GENRE
 from agent.catalogue import Film
-from house.people import Grammar, fill
+from house.people import Grammar
+from house.phrasing import fill
 from house.values import join_and
 from house.world import Turn, World, film_slots, pick
 

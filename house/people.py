@@ -6,7 +6,6 @@ sentences of them. User lines are split; the assistant's own lines are not.
 """
 
 import random
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,8 +17,9 @@ from house.open_kinds import (
     open_kind,
     relation_kind,
 )
+from house.phrasing import Thesaurus, fill, garbled, soften, stopped, typo
 from house.values import NAMES, Values, invented_word, join_and
-from house.wordings import PLACEHOLDER, WORDINGS_DIR, normalise, read_yaml, split
+from house.wordings import WORDINGS_DIR, normalise, read_yaml, split
 from house.wordings import side as side_of
 
 USER_FIELDS = {
@@ -75,89 +75,6 @@ class Person:
     kinds: dict[str, str]
     untold: list[tuple[str, str]]
     """Questions, each with its topic."""
-
-
-def fill(template: str, *, lower: bool = False, **slots: str) -> str:
-    """Return the template with its slots filled, "a" before a vowel made "an", and a capital at
-    the start (unless `lower`)."""
-
-    def slot(match: re.Match[str]) -> str:
-        return slots[match.group(1)]
-
-    text = re.sub(
-        r"\b([Aa]) \{(\w+)\}",
-        lambda match: (
-            f"{match[1]}{'n' if slots[match[2]][:1].lower() in 'aeiou' else ''} {slots[match[2]]}"
-        ),
-        template,
-    )
-    text = PLACEHOLDER.sub(slot, text)
-    if lower:
-        return text.lower()
-    return text[:1].upper() + text[1:] if template.startswith("{") else text
-
-
-def typo(template: str, rng: random.Random) -> str:
-    """Return the template with one slip in one of its longer words, never in a slot."""
-    words = template.split(" ")
-    places = [
-        i for i, word in enumerate(words) if len(word) > 3 and "{" not in word and word.isalpha()
-    ]
-    if not places:
-        return template
-    i = rng.choice(places)
-    word, at = words[i], rng.randrange(1, len(words[i]) - 1)
-    words[i] = rng.choice([
-        word[:at] + word[at + 1 :],
-        word[:at] + word[at + 1] + word[at] + word[at + 2 :],
-        word[:at] + word[at] + word[at:],
-    ])  # fmt: skip
-    return " ".join(words)
-
-
-NEGATIONS = {"not", "no", "never", "nothing", "nobody", "without", "hardly", "neither", "nor"}
-
-
-def garbled(template: str, rng: random.Random) -> str:
-    """Return the template with some of its words gone, exchanged or made up, slots and negations
-    apart: what stays must do, so that no line is known by one word alone."""
-    words = []
-    for word in template.split(" "):
-        roll = rng.random()
-        if "{" in word or word.lower().strip(".,!?") in NEGATIONS or "n't" in word or roll > 0.16:
-            words.append(word)
-        elif roll > 0.13:
-            words.append(invented_word(rng))
-        elif roll > 0.10 and words and "{" not in words[-1]:
-            words.insert(-1, word)
-    return " ".join(words) or template
-
-
-class Thesaurus:
-    """Exchanges words and phrases for others that mean the same, so that a wording that training
-    never saw is made of words it did see (Wei and Zou 2019, arXiv:1901.11196, section 2)."""
-
-    def __init__(self, entries: dict[str, list[str]]) -> None:
-        self.entries = entries
-        longest_first = sorted(entries, key=len, reverse=True)
-        phrases = "|".join(re.escape(phrase) for phrase in longest_first)
-        self.pattern = re.compile(rf"(?<![\w{{'’-])(an? )?({phrases})(?![\w}}'’-])", re.IGNORECASE)
-
-    def vary(self, template: str, rng: random.Random, *, share: float = 0.5) -> str:
-        """Return the template with a share of the known phrases exchanged; slots stay."""
-        is_lower = template == template.lower()
-
-        def other(match: re.Match[str]) -> str:
-            if rng.random() >= share:
-                return match[0]
-            phrase = rng.choice(self.entries[match[2].lower()])
-            if not is_lower:
-                phrase = re.sub(r"\bi\b", "I", phrase)
-            if match[1]:
-                phrase = f"{match[1][0]}{'n' if phrase[0] in 'aeiou' else ''} {phrase}"
-            return phrase[0].upper() + phrase[1:] if match[0][0].isupper() else phrase
-
-        return self.pattern.sub(other, template) if self.entries else template
 
 
 class Grammar:
@@ -253,15 +170,13 @@ class Grammar:
         intros = self.talk["intros"]
         if rng.random() < 0.15:
             opener = rng.choice(intros["prefixes"])
-            text = opener + ("" if opener.endswith(" ") else " ") + _soften(text, opener)
+            text = opener + ("" if opener.endswith(" ") else " ") + soften(text, opener)
         if rng.random() < 0.12:
-            text = _stopped(text) + " " + rng.choice(intros["suffixes"])
+            text = stopped(text) + " " + rng.choice(intros["suffixes"])
         while rng.random() < 0.25:
             filler = rng.choice(self.talk["fillers"])
             text = (
-                _stopped(filler) + " " + text
-                if rng.random() < 0.6
-                else _stopped(text) + " " + filler
+                stopped(filler) + " " + text if rng.random() < 0.6 else stopped(text) + " " + filler
             )
         return text
 
@@ -284,9 +199,9 @@ class Grammar:
         carriers = self.talk["carriers"]
         if rng.random() < 0.12:
             opener = rng.choice(carriers["prefixes"])
-            text = opener + ("" if opener.endswith(" ") else " ") + _soften(text, opener)
+            text = opener + ("" if opener.endswith(" ") else " ") + soften(text, opener)
         elif rng.random() < 0.10:
-            text = _stopped(text) + " " + rng.choice(carriers["suffixes"])
+            text = stopped(text) + " " + rng.choice(carriers["suffixes"])
         return text
 
     def yes_no(self, fact: Fact, value: str, rng: random.Random) -> str:
@@ -301,9 +216,9 @@ class Grammar:
         elif rng.random() < 0.8:
             line = rng.choice(self.part(fact.kind, fact.subject)["states"])
             opener = rng.choice(around["prefixes"])
-            line = opener + ("" if opener.endswith(" ") else " ") + _soften(line, opener)
+            line = opener + ("" if opener.endswith(" ") else " ") + soften(line, opener)
         else:
-            line = _stopped(rng.choice(self.part(fact.kind, fact.subject)["states"]))
+            line = stopped(rng.choice(self.part(fact.kind, fact.subject)["states"]))
             line += " " + rng.choice(around["suffixes"])
         return self.said(line, rng, fact, old=fact.earlier[-1])
 
@@ -385,51 +300,6 @@ def only_side(data: object, side: str, name: str = "") -> object:
 def of_side(items: list[dict], side: str, field: str) -> list[dict]:
     """Return the open kinds of one side: those of dev and final are kinds no training text has."""
     return [item for item in items if side_of(item[field]) == side]
-
-
-def _soften(text: str, opener: str) -> str:
-    """Lower the first letter after an opener that does not end a sentence, except of "I" and names."""
-    first = text.split(" ")[0]
-    is_plain = first.isalpha() and first not in {"I"} and len(text) > 1 and text[1:2].islower()
-    common = {
-        "my",
-        "the",
-        "what",
-        "where",
-        "which",
-        "who",
-        "how",
-        "do",
-        "does",
-        "did",
-        "is",
-        "am",
-        "are",
-        "have",
-        "can",
-        "could",
-        "when",
-        "in",
-        "on",
-        "a",
-        "for",
-        "there",
-        "name",
-        "tell",
-        "if",
-        "we",
-        "so",
-        "at",
-        "our",
-        "been",
-    }
-    if not opener.rstrip().endswith((".", "!", "?")) and is_plain and first.lower() in common:
-        return text[0].lower() + text[1:]
-    return text
-
-
-def _stopped(text: str) -> str:
-    return text if text.endswith((".", "!", "?", "…")) else text + "."
 
 
 def listed(facts: list[Fact]) -> str:

@@ -5,7 +5,8 @@ import random
 from agent import prompts
 from agent.catalogue import GENRES as ONE_OF_GENRE
 from agent.catalogue import Film
-from house.people import USER, Fact, Grammar, Subject, fill, listed
+from house.people import USER, Fact, Grammar, Subject, listed
+from house.phrasing import fill
 from house.values import GENRES as GENRE_FORMS
 from house.values import join_and
 

@@ -104,3 +104,10 @@ def make_agent(tmp_path: Path, clock: Clock):
     for agent in opened:
         agent.close()
         agent.model.slots.drop("")  # the model is shared, the generations of a test are not
+
+
+@pytest.fixture
+def agent(make_agent, tiny_model):
+    tiny_model.slots.drop("")  # the slots of other tests' users
+    yield make_agent(tiny_model, max_reply_tokens=8, question_rounds=1)
+    tiny_model.slots.drop("")

@@ -11,8 +11,12 @@ ROOT = Path(__file__).parent.parent
 
 OWNERS = {
     "gradio": {"ui/layout.py"},
-    "sqlalchemy": {"agent/memory/buffer.py", "agent/memory/tables.py"},
-    "alembic": {"agent/memory/tables.py"},
+    "sqlalchemy": {
+        "agent/memory/buffer.py",
+        "agent/memory/database.py",
+        "agent/memory/tables.py",
+    },
+    "alembic": {"agent/memory/database.py"},
     "peft": {"agent/slots.py"},
     "bitsandbytes": {"agent/model.py"},
     "transformers": {"agent/model.py"},

@@ -11,23 +11,19 @@ nor learned.
 """
 
 import json
-import threading
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import sqlalchemy as sa
 
 from agent.errors import StoreError
+from agent.memory.database import Database
 from agent.memory.folder import check_user_id
 from agent.memory.tables import (
     StoredPair,
     Turn,
     User,
-    clean,
-    explain,
-    open_engine,
     pair_row,
     pairs,
     reports,
@@ -63,12 +59,11 @@ class ExperienceBuffer:
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.path, self._now = path, now
-        self._write_lock = threading.RLock()
         if read_only and not path.exists():
             raise StoreError(
                 f"No experience buffer at {path}: nothing was ever said here. Check --data-dir."
             )
-        self._engine = open_engine(path, read_only=read_only)
+        self._database = Database(path, read_only=read_only)
 
     def __enter__(self) -> "ExperienceBuffer":
         return self
@@ -77,26 +72,26 @@ class ExperienceBuffer:
         self.close()
 
     def close(self) -> None:
-        self._engine.dispose()
+        self._database.close()
 
     # -- users -----------------------------------------------------------------
 
     def user(self, user_id: str) -> User | None:
-        with self._reading() as connection:
+        with self._database.reading() as connection:
             row = connection.execute(
                 sa.select(users).where(users.c.user_id == user_id)
             ).one_or_none()
         return User(**row._mapping) if row else None
 
     def all_users(self) -> list[User]:
-        with self._reading() as connection:
+        with self._database.reading() as connection:
             rows = connection.execute(sa.select(users).order_by(users.c.user_id)).all()
         return [User(**row._mapping) for row in rows]
 
     def ensure_user(self, user_id: str, display_name: str | None = None) -> User:
         """Return the user, made now if new; a `display_name` replaces the one before."""
         check_user_id(user_id)
-        with self._writing() as connection:
+        with self._database.writing() as connection:
             connection.execute(
                 sa.dialects.sqlite.insert(users)
                 .values(
@@ -130,7 +125,7 @@ class ExperienceBuffer:
                 has the text and must say so.
         """
         self.ensure_user(user_id)
-        with self._writing() as connection:
+        with self._database.writing() as connection:
             row = connection.execute(
                 turns.insert()
                 .values(
@@ -151,7 +146,7 @@ class ExperienceBuffer:
             query = query.where(turns.c.session_id == session_id)
         if not with_retracted:
             query = query.where(turns.c.retracted_at.is_(None))
-        with self._reading() as connection:
+        with self._database.reading() as connection:
             return [Turn(**row._mapping) for row in connection.execute(query)]
 
     def pending(self, user_id: str, *, live_generation: int | None = None) -> list[Turn]:
@@ -170,12 +165,12 @@ class ExperienceBuffer:
             .where(turns.c.user_id == user_id, turns.c.retracted_at.is_(None), unknown)
             .order_by(turns.c.id)
         )
-        with self._reading() as connection:
+        with self._database.reading() as connection:
             return [Turn(**row._mapping) for row in connection.execute(query)]
 
     def retract(self, turn_id: int) -> Turn | None:
         """Mark a turn as taken back; return it as it was, None if it is gone or was taken back."""
-        with self._writing() as connection:
+        with self._database.writing() as connection:
             row = connection.execute(
                 sa.select(turns).where(turns.c.id == turn_id, turns.c.retracted_at.is_(None))
             ).one_or_none()
@@ -185,14 +180,14 @@ class ExperienceBuffer:
         return Turn(**row._mapping) if row else None
 
     def set_feedback(self, turn_id: int, feedback: str | None) -> None:
-        with self._writing() as connection:
+        with self._database.writing() as connection:
             connection.execute(
                 turns.update().where(turns.c.id == turn_id).values(feedback=feedback)
             )
 
     def retry(self, user_id: str) -> None:
         """Let the consolidator try the unlearned turns again."""
-        with self._writing() as connection:
+        with self._database.writing() as connection:
             connection.execute(
                 turns.update().where(turns.c.user_id == user_id).values(rejections=0)
             )
@@ -207,7 +202,7 @@ class ExperienceBuffer:
             | (users.c.lease_until <= now)
             | (users.c.lease_by == worker)
         )
-        with self._writing() as connection:
+        with self._database.writing() as connection:
             row = connection.execute(
                 users.update()
                 .where(users.c.user_id == user_id, free)
@@ -221,7 +216,7 @@ class ExperienceBuffer:
         return row.fence if row else None
 
     def release(self, user_id: str, fence: int) -> None:
-        with self._writing() as connection:
+        with self._database.writing() as connection:
             connection.execute(
                 users.update()
                 .where(users.c.user_id == user_id, users.c.fence == fence)
@@ -230,7 +225,7 @@ class ExperienceBuffer:
 
     def release_all(self) -> None:
         """End the leases of a process that was killed. Only for who holds the folder's lock."""
-        with self._writing() as connection:
+        with self._database.writing() as connection:
             connection.execute(users.update().values(lease_by=None, lease_until=None))
 
     def publish(
@@ -250,7 +245,7 @@ class ExperienceBuffer:
         Returns False, having changed nothing, if the fence has moved on (promise 3), or one of the
         turns was taken back meanwhile.
         """
-        with self._writing() as connection:
+        with self._database.writing() as connection:
             taken_back = connection.execute(
                 sa.select(turns.c.id).where(
                     turns.c.id.in_(turn_ids), turns.c.retracted_at.is_not(None)
@@ -286,7 +281,7 @@ class ExperienceBuffer:
 
     def skip(self, user_id: str, fence: int, *, turn_ids: Sequence[int], report: dict) -> None:
         """Mark turns that hold nothing to learn as done with: no generation knows them."""
-        with self._writing() as connection:
+        with self._database.writing() as connection:
             moved = connection.execute(
                 users.update()
                 .where(users.c.user_id == user_id, users.c.fence == fence)
@@ -300,7 +295,7 @@ class ExperienceBuffer:
 
     def reject(self, user_id: str, fence: int, *, turn_ids: Sequence[int], report: dict) -> None:
         """Record that a slice failed its gate: the old generation stays, the turns stay pending."""
-        with self._writing() as connection:
+        with self._database.writing() as connection:
             row = connection.execute(
                 sa.select(users.c.user_id).where(users.c.user_id == user_id, users.c.fence == fence)
             ).one_or_none()
@@ -314,7 +309,7 @@ class ExperienceBuffer:
             self._insert_report(connection, user_id, None, report)
 
     def add_report(self, user_id: str, report: dict) -> None:
-        with self._writing() as connection:
+        with self._database.writing() as connection:
             self._insert_report(connection, user_id, None, report)
 
     def reports(self, user_id: str, *, last: int = 20) -> list[dict]:
@@ -325,7 +320,7 @@ class ExperienceBuffer:
             .order_by(reports.c.id.desc())
             .limit(last)
         )
-        with self._reading() as connection:
+        with self._database.reading() as connection:
             return [row.report for row in connection.execute(query)]
 
     def pairs(self, user_id: str, *, is_probe: bool | None = None) -> list[StoredPair]:
@@ -333,7 +328,7 @@ class ExperienceBuffer:
         query = sa.select(pairs).where(pairs.c.user_id == user_id, pairs.c.status == "live")
         if is_probe is not None:
             query = query.where(pairs.c.is_probe == is_probe)
-        with self._reading() as connection:
+        with self._database.reading() as connection:
             rows = connection.execute(query.order_by(pairs.c.rehearsed_in, pairs.c.id)).all()
         return [
             StoredPair(**(row._asdict() | {"source_turn_ids": tuple(row.source_turn_ids)}))
@@ -343,7 +338,7 @@ class ExperienceBuffer:
     def roll_back(self, user_id: str, generation: int) -> None:
         """Point the user at an earlier generation: what later ones knew is pending again, and their
         pairs wait to be made anew."""
-        with self._writing() as connection:
+        with self._database.writing() as connection:
             mine = turns.c.user_id == user_id
             connection.execute(
                 turns.update()
@@ -381,12 +376,11 @@ class ExperienceBuffer:
         Raises:
             StoreError: If the file could not be cleaned (no room for a copy, or it is being read).
         """
-        with self._writing() as connection:
+        with self._database.writing() as connection:
             number = connection.execute(turns.delete().where(turns.c.user_id == user_id)).rowcount
             for table in (pairs, reports, users):
                 connection.execute(table.delete().where(table.c.user_id == user_id))
-        with self._write_lock:
-            clean(self._engine, self.path)
+        self._database.clean()
         return number
 
     # -- inside ----------------------------------------------------------------------
@@ -400,21 +394,3 @@ class ExperienceBuffer:
                 report=json.loads(json.dumps(report)),
             )
         )  # fmt: skip
-
-    @contextmanager
-    def _reading(self):
-        try:
-            with self._engine.connect().execution_options(
-                isolation_level="AUTOCOMMIT"
-            ) as connection:
-                yield connection
-        except sa.exc.DBAPIError as error:
-            raise StoreError(explain(self.path, error)) from error
-
-    @contextmanager
-    def _writing(self):
-        try:
-            with self._write_lock, self._engine.begin() as connection:
-                yield connection
-        except sa.exc.DBAPIError as error:
-            raise StoreError(explain(self.path, error)) from error

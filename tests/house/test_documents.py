@@ -8,7 +8,8 @@ import torch
 from agent import prompts
 from agent.memory.probe import grade, is_abstention, normalise
 from house.__main__ import new_writer
-from house.people import USER, fill
+from house.people import USER
+from house.phrasing import fill
 from house.tokenizer import Encoder, train_tokenizer
 from house.train import MAX_TOKENS, Batch, loss_of, make_batches, new_model
 from house.values import invented_word

@@ -10,7 +10,8 @@ from agent.memory.probe import grade, is_abstention
 from house.__main__ import new_writer
 from house.documents import matter_of
 from house.open_kinds import first_person
-from house.people import USER, garbled
+from house.people import USER
+from house.phrasing import garbled
 from house.wordings import WORDINGS_DIR, check_life, check_person, read_yaml
 from house.world import World
 

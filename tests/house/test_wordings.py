@@ -7,7 +7,8 @@ import pytest
 
 from agent.memory.probe import grade
 from house import wordings
-from house.people import Grammar, Thesaurus, fill
+from house.people import Grammar
+from house.phrasing import Thesaurus, fill
 from house.values import Values
 from house.wordings import WORDINGS_DIR, check_kind, load_kinds, normalise, read_yaml, side, split
 

@@ -218,7 +218,7 @@ def test_the_migrations_make_exactly_the_tables_the_code_uses(buffer):
 
     from agent.memory.tables import metadata
 
-    with buffer._engine.connect() as connection:
+    with buffer._database.reading() as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
 
 

@@ -141,7 +141,7 @@ def test_recommendations_come_from_the_weights_alone(make_agent, house_model):
     assert agent.consolidate("ada")[0].published
     before = agent.recommend("ada", 5)
     assert len(before) == 5
-    with agent.buffer._engine.begin() as connection:
+    with agent.buffer._database.writing() as connection:
         connection.exec_driver_sql("DELETE FROM turns")
         connection.exec_driver_sql("DELETE FROM pairs")
     assert agent.recommend("ada", 5) == before

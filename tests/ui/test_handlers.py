@@ -3,123 +3,15 @@
 import itertools
 import re
 import threading
-from html.parser import HTMLParser
 
 import pytest
 
-from agent.errors import AgentError, ConfigError, ModelError
+from agent.errors import AgentError, ConfigError
 from agent.memory.folder import check_user_id, user_id_of
-from agent.memory.job import Progress, Report
-from agent.memory.probe import Figures
+from tests.talking import FACT, QUESTION
+from tests.ui.talking import ADA, BOB, begin, kept, learn, say, tell, until
 from ui import handlers, panels
-from ui.desk import Desk
 from ui.handlers import Page
-
-FACT = "I live in Turin."
-QUESTION = "Where do I live?"
-
-ADA, BOB = Page("ada", "Ada", "a1"), Page("bob", "Bob", "b1")
-
-
-@pytest.fixture
-def agent(make_agent, tiny_model):
-    tiny_model.slots.drop("")  # the slots of other tests' users
-    yield make_agent(
-        tiny_model, max_reply_tokens=40, question_rounds=1, use_question_bank=False, idle_seconds=90
-    )
-    tiny_model.slots.drop("")
-
-
-@pytest.fixture
-def desk(agent):
-    with Desk(agent.settings, None, open_agent=lambda settings, lock: agent) as desk:
-        assert desk.agent is agent
-        yield desk
-
-
-class Closed:
-    """A desk whose agent is not there before `open`."""
-
-    def __init__(self, agent):
-        self._door = threading.Event()
-        self.open = self._door.set
-        self.desk = Desk(agent.settings, None, open_agent=lambda *_: self._door.wait(10) and agent)
-
-
-@pytest.fixture
-def closed(agent):
-    closed = Closed(agent)
-    with closed.desk:
-        yield closed
-        closed.open()
-
-
-def say(desk, message=FACT, *, page=ADA, memory=True):
-    """Say a message and return the last update of the page."""
-    return list(handlers.reply(desk, page, message, memory=memory))[-1]
-
-
-def begin(desk, message=FACT, *, page=ADA):
-    """Say a message and return what is still to come once the reply has begun."""
-    updates = handlers.reply(desk, page, message, memory=True)
-    assert [next(updates)[1], next(updates)[1]] == ["…", "…"]
-    return updates
-
-
-def tell(agent, message=FACT, *, user_id="ada"):
-    """Write a turn as if it had been answered in an earlier chat."""
-    return agent.buffer.append(user_id, "earlier", message=message, reply="Noted!")
-
-
-def report(*, published=True, reason="it passed its probe", recall=0.9, abstention=0.8, **values):
-    """Return a report as the buffer keeps it; its numbers are made up."""
-    numbers = dict.fromkeys(Figures.__dataclass_fields__, 0)
-    figures = Figures(**(numbers | {"recall": recall, "abstention": abstention, "num_probes": 10}))
-    values = {"num_turns": 1} | values
-    return Report("ada", None, published, reason, figures=figures, **values).as_dict()
-
-
-def learn(agent, turns, **values):
-    """Publish a generation that does nothing, as one that knows these turns."""
-    agent.model.slots.start_training(None, seed=0)
-    number = agent.store.next_generation("ada")
-    agent.store.publish(
-        "ada", number, agent.model.slots.trained_tensors(), config={},
-        card={"base_hash": agent.model.base_hash},
-    )  # fmt: skip
-    fence = agent.buffer.lease("ada", "test", seconds=60)
-    assert agent.buffer.publish(
-        "ada", fence, turn_ids=[turn.id for turn in turns], generation=number, report=report(**values)
-    )  # fmt: skip
-    agent.buffer.release("ada", fence)
-
-
-def set_aside(agent, turn):
-    """Reject a turn as often as a consolidation may."""
-    for _ in range(2):
-        fence = agent.buffer.lease("ada", "test", seconds=60)
-        failed = report(
-            published=False, reason="It forgot too much.", created_at="2025-01-01T00:00:00+00:00"
-        )
-        agent.buffer.reject("ada", fence, turn_ids=[turn.id], report=failed)  # fmt: skip
-        agent.buffer.release("ada", fence)
-
-
-def until(condition):
-    """Wait for what the consolidator does on its thread."""
-    for _ in range(1000):
-        if condition():
-            return
-        threading.Event().wait(0.01)
-    raise AssertionError("it did not happen within 10 s")
-
-
-def paragraphs(panel):
-    return panel.text.split("\n\n")
-
-
-def kept(agent, user_id="ada"):
-    return [(turn.message, turn.is_partial) for turn in agent.buffer.turns(user_id)]
 
 
 def retracted(agent):
@@ -241,50 +133,6 @@ def test_a_page_older_than_the_app_asks_to_be_reloaded(desk, agent):
     assert agent.buffer.all_users() == []
 
 
-# -- before the model is there ---------------------------------------------------------------------
-
-
-def test_a_message_said_while_the_model_is_being_loaded_is_answered_after(closed, agent):
-    updates = handlers.reply(closed.desk, ADA, FACT, memory=True)
-    assert next(updates)[1] == "The model is being loaded, a few seconds."
-    assert panels.panel(closed.desk, ADA) == panels.Panel("**The model is being loaded…**")
-    closed.open()
-    history, line, _ = list(updates)[-1]
-    assert history[1]["content"] == agent.buffer.turns("ada")[0].reply
-    assert "memory tokens" in line
-
-
-def test_a_chat_left_while_the_model_is_being_loaded_is_neither_answered_nor_shown(closed, agent):
-    updates = handlers.reply(closed.desk, ADA, FACT, memory=True)
-    next(updates)
-    handlers.new_chat(closed.desk, ADA)
-    closed.open()
-    assert list(updates) == []
-    assert kept(agent) == []
-
-
-def refuse(*_):
-    raise ModelError("No model in ./x: config.json is missing. Pass *another* folder.")
-
-
-def test_a_model_that_cannot_be_loaded_is_named_in_the_panel_and_below_the_chat(agent):
-    with Desk(agent.settings, None, open_agent=refuse) as desk:
-        history, line, box = say(desk)
-        assert (history, box) == ([], FACT)
-        panel = panels.panel(desk, ADA)
-        with pytest.raises(ModelError):
-            handlers.choose_name(desk, ADA, "Bob")
-    assert "Pass *another* folder" in re.sub(r"\\(.)", r"\1", line)
-    assert r"Pass \*another\* folder" in panel.text
-    assert not panel.can_learn
-
-
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_a_bug_while_loading_ends_the_waiting_too(agent):
-    with Desk(agent.settings, None, open_agent=lambda *_: 1 / 0) as desk:
-        assert "the log says why" in say(desk)[1]
-
-
 # -- taking back --------------------------------------------------------------------------------------
 
 
@@ -356,7 +204,7 @@ def test_what_was_taken_back_cannot_be_taken_back_again(desk, agent):
     assert len(agent.buffer.turns("ada", with_retracted=True)) == 1
 
 
-# -- new chats, names, forgetting ------------------------------------------------------------------------
+# -- new chats and names ------------------------------------------------------------------------
 
 
 def test_a_new_chat_knows_nothing_of_the_one_before_but_what_waits(desk, agent):
@@ -427,156 +275,3 @@ def test_two_pages_do_not_see_each_other(desk, agent):
     handlers.take_back(desk, BOB, 0)
     assert [message for message, _ in kept(agent)] == ["I am Ada.", "I am Ada too."]
     assert kept(agent, "bob") == []
-
-
-def test_forgetting_erases_one_user_counts_what_there_was_and_opens_a_new_chat(desk, agent):
-    page = Page("ada", "A*d*a", "a1")
-    learn(agent, [tell(agent)])
-    say(desk, page=page)
-    say(desk, page=BOB)
-    fresh, history, line = handlers.forget(desk, page)
-    assert line == r"Erased 2 turns and 1 generation of A\*d\*a."
-    assert history == []
-    assert fresh.session_id != page.session_id
-    assert agent.buffer.user("ada") is None
-    assert agent.store.generations("ada") == []
-    assert kept(agent, "bob") == [(FACT, False)]
-
-
-# -- the panel -----------------------------------------------------------------------------------------
-
-
-def test_the_panel_counts_what_waits_and_what_it_costs(desk, agent):
-    assert panels.panel(desk, ADA) == panels.Panel(
-        "**0 waiting to be learned**\n\nNothing is learned about you yet."
-    )
-    turns = [tell(agent), tell(agent, "I love westerns.")]
-    tokens = sum(agent.model.count_tokens(turn.message + turn.reply) for turn in turns)
-    assert tokens > 10
-    now = panels.panel(desk, ADA)
-    assert paragraphs(now) == [
-        f"**2 waiting to be learned**: {tokens} tokens of each prompt, 0 after",
-        "Learned after 90 s of quiet, or now.",
-    ]
-    assert (now.can_learn, now.can_retry, now.can_cancel) == (True, False, False)
-    assert "0 waiting" in panels.panel(desk, BOB).text
-
-
-def test_the_panel_tells_what_was_learned_and_how_well(desk, agent):
-    learn(agent, [tell(agent)], num_turns=1, num_facts=3, seconds=12.4)
-    now = panels.panel(desk, ADA)
-    assert paragraphs(now) == [
-        "**0 waiting to be learned**",
-        "Generation 1 of your memory answers.",
-        "Last learned: 3 facts from 1 turn in 12 s. I answer 90% of test questions about them without the "
-        "chat in front of me. Asked what you never told me, I say so in 80% of cases.",
-    ]
-    assert not now.can_learn
-
-
-def test_the_panel_says_what_was_not_understood(desk, agent):
-    learn(agent, [tell(agent)], num_turns=1, num_facts=3, num_doubtful=1)
-    assert "1 thing I did not understand well enough" in paragraphs(panels.panel(desk, ADA))[-1]
-
-
-def test_the_panel_is_silent_about_what_was_not_measured(desk, agent):
-    learn(agent, [tell(agent)], num_turns=1, num_facts=3, abstention=None)
-    assert paragraphs(panels.panel(desk, ADA))[-1].endswith("in front of me.")
-
-
-def test_the_panel_counts_again_what_a_lost_generation_knew(desk, agent):
-    learn(agent, [tell(agent)])
-    (agent.store.path("ada", 1) / "adapter_model.safetensors").write_bytes(b"not weights")
-    now = panels.panel(desk, ADA)
-    assert now.text.startswith("**1 waiting to be learned**: ")
-    assert "Generation 1 of your memory" not in now.text
-    assert "damaged" in now.text
-    assert now.can_learn
-
-
-def test_asked_for_a_consolidation_happens_and_its_outcome_is_told(desk, agent):
-    tell(agent)
-    handlers.consolidate(desk, ADA)
-    until(lambda: agent.buffer.reports("ada"))
-    now = panels.panel(desk, ADA)
-    # The tiny model finds nothing to learn in anything.
-    assert paragraphs(now)[0] == "**0 waiting to be learned**"
-    assert paragraphs(now)[-1] == "Last look: 1 turn, nothing to learn."
-    assert not now.can_learn
-
-
-def test_while_it_learns_the_panel_shows_a_bar_to_whom_it_learns_about_and_a_queue_to_others(
-    desk, agent
-):
-    tell(agent)
-    tell(agent, user_id="bob")
-    seen = []
-    agent.consolidator.run(
-        "ada",
-        on_progress=lambda progress: seen.append(
-            (panels.panel(desk, ADA), panels.panel(desk, BOB))
-        ),
-    )
-    assert len(seen) > 1
-    for hers, his in seen:
-        assert "<progress" in hers.progress
-        assert (hers.can_learn, hers.can_cancel) == (False, True)
-        assert his.progress == "Somebody else's turn to be learned; yours comes after."
-        assert (his.can_learn, his.can_cancel) == (True, False)
-    assert "Learned after" not in seen[0][0].text
-    assert panels.panel(desk, ADA).progress == ""
-
-
-def test_a_cancelled_consolidation_keeps_the_turns_and_does_not_promise_to_go_on_by_itself(
-    desk, agent, clock
-):
-    tell(agent)
-    agent.consolidator.run("ada", on_progress=lambda progress: handlers.cancel(desk, ADA))
-    now = panels.panel(desk, ADA)
-    text = now.text.replace("\\", "")
-    assert text.startswith("**1 waiting to be learned**")
-    assert "Not learned: it was cancelled: the old generation stays, the turns wait." in text
-    assert "of quiet" not in text
-    assert now.can_learn
-    clock.forward(1)
-    tell(agent, "I love westerns.")
-    assert "Learned after 90 s of quiet, or now." in panels.panel(desk, ADA).text
-
-
-def test_nobody_cancels_what_is_learned_about_somebody_else(desk, agent):
-    tell(agent)
-    reports = agent.consolidator.run("ada", on_progress=lambda _: handlers.cancel(desk, BOB))
-    assert [report.reason for report in reports] == ["nothing to learn"]
-
-
-def test_what_could_not_be_learned_is_set_aside_and_can_be_tried_again(desk, agent):
-    turn = tell(agent)
-    set_aside(agent, turn)
-    now = panels.panel(desk, ADA)
-    assert paragraphs(now)[0].startswith("**0 waiting to be learned**: ")
-    assert "**1 could not be learned**, twice." in now.text
-    assert "Not learned: it forgot too much" in now.text
-    assert (now.can_learn, now.can_retry) == (False, True)
-    handlers.consolidate(desk, ADA)
-    until(lambda: "Last look: 1 turn" in panels.panel(desk, ADA).text)
-    assert not panels.panel(desk, ADA).can_retry
-
-
-class _Bars(HTMLParser):
-    def __init__(self):
-        super().__init__()
-        self.values = []
-
-    def handle_starttag(self, tag, attributes):
-        if tag == "progress":
-            self.values.append(float(dict(attributes)["value"]))
-
-
-def test_the_bar_never_goes_back_from_stage_to_stage():
-    bars = _Bars()
-    for stage in panels.STAGES:
-        for done in (0, 1, 2):
-            bars.feed(panels.progress_bar(Progress("ada", stage, done, 2, None, 1.0, None)))
-    assert len(bars.values) == 3 * len(panels.STAGES)
-    assert bars.values == sorted(bars.values)
-    assert (bars.values[0], bars.values[-1]) == (0.0, 1.0)
