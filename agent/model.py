@@ -23,6 +23,7 @@ from pathlib import Path
 
 import bitsandbytes as bnb
 import torch
+from huggingface_hub import HfApi, try_to_load_from_cache
 from torch import Tensor
 from transformers import (
     AutoModelForCausalLM,
@@ -119,10 +120,7 @@ class LanguageModel:
                 path, quantization_config=config, dtype=dtype, device_map={"": device}
             )
         except (OSError, ValueError, KeyError, RuntimeError) as error:
-            raise ModelError(
-                f"The model {name!r} cannot be loaded ({_first_line(error)}). Pass --model house, "
-                f"a folder with config.json, weights and tokenizer, or the id of a hub model."
-            ) from error
+            raise ModelError(_no_model(name, error)) from error
         if tokenizer.chat_template is None:
             raise ModelError(
                 f"The model {name!r} has no chat template, so it cannot be talked to. Pass an instruct model."
@@ -333,7 +331,20 @@ def _find(name: str) -> str:
                 f"No model in {folder}: config.json is missing. Pass --model house, a folder that has one, or a hub id."
             )
         return str(folder)
+    try:
+        if not try_to_load_from_cache(name, "config.json"):
+            # Asked once: without a network, downloads try again for a minute and a half.
+            HfApi().model_info(name, timeout=10)
+    except Exception as error:  # no network, no such model, no possible id: all of other classes
+        raise ModelError(_no_model(name, error)) from error
     return name
+
+
+def _no_model(name: str, error: Exception) -> str:
+    return (
+        f"The model {name!r} cannot be loaded ({_first_line(error)}). Pass --model house, "
+        f"a folder with config.json, weights and tokenizer, or the id of a hub model."
+    )
 
 
 def _first_line(error: Exception) -> str:

@@ -12,6 +12,7 @@ import contextvars
 import functools
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -71,9 +72,11 @@ class AdapterSlots:
             r=lora_rank, lora_alpha=lora_alpha, target_modules="all-linear", lora_dropout=0.0
         )
         first, *others = (*self._slots, self._training)
-        peft_model = get_peft_model(model, config, adapter_name=first.name)
-        for slot in others:
-            peft_model.add_adapter(slot.name, config)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # peft asks transformers for an old name
+            peft_model = get_peft_model(model, config, adapter_name=first.name)
+            for slot in others:
+                peft_model.add_adapter(slot.name, config)
         self.model = peft_model.base_model.model.eval()
         """The model with the slots in it."""
         self._register()

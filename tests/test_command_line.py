@@ -85,6 +85,8 @@ def only_error(stderr: str) -> str:
     ("arguments", "reason"),
     [
         (["probe", "--user", "ada", "Hi", "--data-dir", "d", "--model", "./nowhere"], "No model in nowhere: config.json is missing"),
+        (["probe", "--user", "ada", "Hi", "--data-dir", "d", "--model", "nowhere/at-all"], "The model 'nowhere/at-all' cannot be loaded"),
+        (["probe", "--user", "ada", "Hi", "--data-dir", "d", "--model", "no id/"], "The model 'no id/' cannot be loaded (Repo id"),
         (["probe", "--user", "ada", "Hi", "--data-dir", "a_file"], "The data folder a_file cannot be written (File exists)"),
         (["chat", "--user", "ada", "--data-dir", "a_file/d"], "The data folder a_file/d cannot be written (Not a directory)"),
         (["consolidate", "--user", "ada", "--data-dir", "d", "--quantize", "int3"], "quantize is 'int3'"),

@@ -93,7 +93,7 @@ def test_superseded_pairs_are_live_again_when_their_generation_is_gone(buffer):
 
 def test_an_error_of_the_database_holds_nothing_a_user_said(buffer):
     tell(buffer)
-    with pytest.raises(StoreError) as caught, buffer._writing() as connection:
+    with pytest.raises(StoreError) as caught, buffer._database.writing() as connection:
         connection.execute(
             sa.text("INSERT INTO nowhere VALUES (:message)"), {"message": "Quillaborn"}
         )
