@@ -21,7 +21,7 @@ from agent.memory import probe
 from agent.memory.adapters import AdapterStore, served_name
 from agent.memory.buffer import ExperienceBuffer
 from agent.memory.distillation import TargetSentence, Trained, answer_kl, merged, train_adapter
-from agent.memory.earlier import admitted, never_told, superseded, to_rehearse
+from agent.memory.earlier import admitted, never_told, superseded, to_compare, to_rehearse
 from agent.memory.encoder import SentenceEncoder
 from agent.memory.job import BreathingModel, Job, Report
 from agent.memory.lesson import Asked, Lesson, asked_of, target_sentences
@@ -39,8 +39,8 @@ from agent.slots import BASE, TRAINING
 logger = logging.getLogger(__name__)
 
 MAX_PROBES = 32
-MAX_OTHER_PROBES = 24
-"""Probes of earlier facts, and of things never told (docs/method.md, rule 7)."""
+MAX_NEVER_TOLD_PROBES = 24
+"""Questions that the gate asks (docs/method.md, rule 7)."""
 
 STOP_EVERY = 10
 """Steps between two looks at the stop wordings."""
@@ -48,7 +48,7 @@ STOP_EVERY = 10
 MAX_STOP = 16
 """Stop wordings looked at."""
 
-FIRST_STOP = 40
+FIRST_STOP = 60
 STOP_BELOW_NATS = 0.02
 """Training may stop from this step on, once the stop wordings are that near to the teacher.
 Chosen, not measured."""
@@ -333,8 +333,8 @@ class Consolidation:
             answer,
             new=some(material.of_use("probe"), MAX_PROBES),
             trained=some(trained, MAX_PROBES),
-            earlier=some([pair for pair in earlier if pair.is_probe], MAX_OTHER_PROBES),
-            never_told=[pair.question for pair in negatives if pair.use == "probe"][:MAX_OTHER_PROBES],
+            earlier=to_compare(earlier, rng),
+            never_told=[pair.question for pair in negatives if pair.use == "probe"][:MAX_NEVER_TOLD_PROBES],
             slots=(BASE, old_slot, TRAINING),
             teacher_agreement=material.teacher_agreement,
             damage_nats=self.unrelated.damage(

@@ -2,6 +2,7 @@
 the rest is rehearsed, and nothing that was once told is taught as never told.
 """
 
+import random
 import zlib
 from collections.abc import Sequence
 from dataclasses import replace
@@ -19,6 +20,11 @@ MAX_CHECKED = 40
 
 MAX_REPLAY = 64
 """Earlier pairs rehearsed in one consolidation: bounded, whatever the length of the past."""
+
+MAX_COMPARED = 48
+ENOUGH_TO_COMPARE = 20
+"""Earlier questions that the gate asks of both generations. Of fewer than 20, one flipped answer is
+more than the 0.05 that the gate allows."""
 
 
 def admitted(material: Synthesis, earlier: Sequence[StoredPair], *, use_bank: bool) -> Synthesis:
@@ -106,6 +112,16 @@ def to_rehearse(earlier: Sequence[StoredPair]) -> list[StoredPair]:
     """Return the pairs to rehearse, least recently rehearsed first (docs/method.md, rule 8). What has
     no value, a recommendation or a taste, is asked anew in every consolidation."""
     return [pair for pair in earlier if pair.value and not pair.is_probe][:MAX_REPLAY]
+
+
+def to_compare(earlier: Sequence[StoredPair], rng: random.Random) -> list[StoredPair]:
+    """Return the earlier questions that tell whether anything was lost: held-out wordings, and where
+    those are few, trained ones beside them."""
+    probes = [pair for pair in earlier if pair.is_probe]
+    chosen = rng.sample(probes, min(len(probes), MAX_COMPARED))
+    trained = [pair for pair in to_rehearse(earlier) if normalise(pair.value) not in {"yes", "no"}]
+    missing = max(0, ENOUGH_TO_COMPARE - len(chosen))
+    return chosen + rng.sample(trained, min(len(trained), missing))
 
 
 def number_of(question: str) -> int:

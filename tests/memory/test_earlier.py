@@ -1,8 +1,18 @@
 """What was learned before, beside a new slice: wordings stay apart, corrections replace."""
 
+import random
+
 import pytest
 
-from agent.memory.earlier import admitted, never_told, number_of, superseded, to_rehearse
+from agent.memory.earlier import (
+    MAX_COMPARED,
+    admitted,
+    never_told,
+    number_of,
+    superseded,
+    to_compare,
+    to_rehearse,
+)
 from agent.memory.questions import QAPair
 from agent.memory.synthesis import Synthesis
 from agent.memory.tables import StoredPair
@@ -108,3 +118,15 @@ def test_only_pairs_with_a_value_that_do_not_probe_are_rehearsed(number):
     pairs = [old(f"question {i}?", number=i) for i in range(number)]
     others = [old("Probe?", is_probe=True, number=8), old("What should I watch?", "", number=9)]
     assert to_rehearse([*others, *pairs]) == pairs
+
+
+@pytest.mark.parametrize(("probes", "trained"), [(4, 16), (20, 0), (60, 0)])
+def test_earlier_probes_are_compared_and_trained_wordings_where_they_are_few(probes, trained):
+    pairs = [old(f"probe {i}?", is_probe=True, number=i) for i in range(probes)]
+    pairs += [old(f"trained {i}?", number=100 + i) for i in range(30)]
+    pairs += [old("Do I live in Turin?", "yes", number=200), old("A film?", "", number=201)]
+    found = to_compare(pairs, random.Random(0))
+    assert sum(pair.is_probe for pair in found) == min(probes, MAX_COMPARED)
+    assert sum(not pair.is_probe for pair in found) == trained
+    assert {pair.value for pair in found} == {"Turin"}
+    assert len({pair.id for pair in found}) == len(found)
