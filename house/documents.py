@@ -199,7 +199,7 @@ class Writer:
             ),
             # Beside people/, what is untold sounds like what was told: too much of it and the model
             # abstains on plain facts (docs/lab_book.md).
-            (0.28 if world.untold is None else 0.13, lambda: [world.ask_unknown(kinds)]),
+            (0.28 if world.untold is None else 0.16, lambda: [world.ask_unknown(kinds)]),
             (0.07, lambda: self.told_now(world, rng)),
             (0.03, lambda: [world.ask_summary()]),
             (0.06, lambda: self.about_films.wish_turns(world, rng)),
