@@ -7,12 +7,13 @@ Dimension key as in distillation.py.
 """
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 from agent import prompts
 from agent.memory.distillation import TargetSentence, ask_teacher
-from agent.memory.questions import Checkpoint, QAPair
+from agent.memory.questions import MICRO_BATCH, Checkpoint, QAPair
 from agent.memory.synthesis import Synthesis
 from agent.model import LanguageModel
 from agent.packing import Answered
@@ -21,10 +22,6 @@ from agent.slots import BASE
 SHARE_WITH_TALK = 0.43
 """Of the pairs are repeated with unrelated turns before them: 0.43 / 1.43 = 30 % of what a batch
 draws (docs/method.md, rule 6)."""
-
-MAX_ROW = 1024
-"""Tokens beside the context in one pass of the teacher: the attention mask of a row grows with their
-square. Chosen, not measured."""
 
 SmallTalk = Sequence[tuple[str, str]]
 
@@ -86,32 +83,29 @@ def target_sentences(
     """Return the target sentences, the teacher in `slot` asked once for each; those with the same
     context together, since a batch computes it once."""
     sentences: list[TargetSentence] = []
-    for part in _parts(model, sorted(asked, key=lambda item: item.context)):
+    groups = [list(same) for _, same in groupby(sorted(asked, key=_context), key=_context)]
+    for part in (
+        same[start : start + MICRO_BATCH]
+        for same in groups
+        for start in range(0, len(same), MICRO_BATCH)
+    ):
         checkpoint("target sentences", len(sentences), len(asked))
-        opinions = ask_teacher(model, [seen for _, seen in part], k=k, slot=slot)
-        for (item, seen), opinion in zip(part, opinions, strict=True):
+        answers = [tuple(model.encode_answer(item.answer)) for item in part]
+        seen = [
+            tuple(model.encode(prompts.chat(item.before, item.question, earlier=item.context)))
+            for item in part
+        ]
+        opinions = ask_teacher(
+            model, [Answered(*both) for both in zip(seen, answers, strict=True)], k=k, slot=slot
+        )
+        for item, answer, opinion in zip(part, answers, opinions, strict=True):
             student = tuple(model.encode(prompts.chat(item.before, item.question)))
-            sentences.append(TargetSentence(Answered(student, seen.answer), opinion))
+            sentences.append(TargetSentence(Answered(student, answer), opinion))
     return sentences
 
 
-def _parts(model: LanguageModel, asked: Sequence[Asked]) -> Iterator[list[tuple[Asked, Answered]]]:
-    """Yield what is asked, with what the teacher sees, in rows of at most MAX_ROW tokens: of the
-    same context in each."""
-    part: list[tuple[Asked, Answered]] = []
-    num_tokens = 0
-    for item in asked:
-        prompt = model.encode(prompts.chat(item.before, item.question, earlier=item.context))
-        seen = Answered(tuple(prompt), tuple(model.encode_answer(item.answer)))
-        # The context is computed once in a row.
-        own = len(prompt) + len(seen.answer) - model.count_tokens(item.context)
-        if part and (num_tokens + own > MAX_ROW or item.context != part[0][0].context):
-            yield part
-            part, num_tokens = [], 0
-        part.append((item, seen))
-        num_tokens += own
-    if part:
-        yield part
+def _context(item: Asked) -> str:
+    return item.context
 
 
 def asked_of(
