@@ -17,6 +17,7 @@ import gc
 import hashlib
 import json
 import logging
+import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -42,6 +43,10 @@ from agent.prompts import Message
 from agent.slots import AdapterSlots, using
 
 logger = logging.getLogger(__name__)
+
+# oneDNN keeps a compiled product for every length of a batch, 1,024 of them: half a gigabyte after a
+# consolidation. With 32 it takes no longer (docs/lab_book.md). Read at the first product.
+os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32")
 
 HOUSE_DIR = Path(__file__).parent.parent / "house" / "weights"
 

@@ -3,6 +3,7 @@
 python -m house text --number 3          read some training documents
 python -m house tokenizer RUN            train the tokenizer of a run
 python -m house train RUN --minutes 60   train, or go on training
+python -m house mean RUN A B             average the weights of runs A and B
 python -m house export RUN               write house/weights from a run
 python -m house exam                     what the exported model can do
 """
@@ -86,6 +87,19 @@ def train(
 
 
 @app.command()
+def mean(
+    run: Run,
+    of: Annotated[list[Path], typer.Argument(help="the runs, the last one trained last")],
+) -> None:
+    """Average the weights of runs that began with one another's: "model soups", Wortsman and others
+    2022, arXiv:2203.05482. What is written counts the steps of the last run, and of those before it."""
+    from house.mean import mean_of
+
+    mean_of([other / "weights" for other in of], run / "weights")
+    typer.echo(f"{run}: mean of {len(of)} runs written")
+
+
+@app.command()
 def export(
     run: Run, to: Path = HOUSE_WEIGHTS, seed: int = 0, hardware: str = "two CPU cores"
 ) -> None:
@@ -107,6 +121,7 @@ def export(
         "width": config.hidden_size, "context": config.max_position_embeddings, "vocabulary": config.vocab_size,
         "tokens": total_of(state, "tokens") / 1e6, "steps": total_of(state, "steps"),
         "hours": total_of(state, "seconds") / 3600, "hardware": hardware, "seed": seed, "prompts": hash_of_prompts(),
+        "mean_of": state.get("mean_of", 1),
     }  # fmt: skip
     write_card(to, card)
     typer.echo(f"{to}: {card['parameters']:.1f} M parameters")
