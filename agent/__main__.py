@@ -1,5 +1,6 @@
 """The agent without a browser: chat, scripts, and a look at its memory."""
 
+import io
 import json
 import logging
 import os
@@ -13,7 +14,7 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 import typer
 
 from agent.errors import AgentError, ConfigError
-from agent.memory.folder import check_user_id, lock_folder
+from agent.memory.folder import check_model, check_user_id, lock_folder
 
 app = typer.Typer(help=__doc__, add_completion=False, rich_markup_mode=None)
 
@@ -29,6 +30,7 @@ def open_agent(**values: object):
     from agent.settings import Settings
 
     settings = Settings.read(**values)
+    check_model(settings.model)
     lock = lock_folder(settings.data_dir)  # a wrong folder is refused before seconds of imports
     from agent.movie_agent import MovieAgent
 
@@ -117,10 +119,14 @@ def chat(
                 break
             if not message.strip():
                 break
-            reply = agent.reply(user, session_id, message)
-            print("imprint: ", end="", flush=True)
-            for piece in reply:
-                print(piece, end="", flush=True)
+            try:
+                reply = agent.reply(user, session_id, message)
+                print("imprint: ", end="", flush=True)
+                for piece in reply:
+                    print(piece, end="", flush=True)
+            except AgentError as error:
+                print(f"  {error}")
+                continue
             print(
                 f"\n  (generation {reply.generation}, {reply.memory_tokens} memory tokens, {reply.seconds:.1f} s)"
             )
@@ -186,8 +192,8 @@ def status(
             line = f"{found.user_id}: {len(turns)} turns, {len(pending)} pending"
             if found.live_generation:
                 card = AdapterStore(folder / "adapters").card(found.user_id, found.live_generation)
-                line += f" · adapter {served_name(found.user_id, found.live_generation)} ({card['adapter_bytes'] / 1e6:.1f} MB)"
-                line += f" · recall {share(card['recall'])} (floor {share(card['floor'])})"
+                line += f" · adapter {served_name(found.user_id, found.live_generation)} ({card.get('adapter_bytes', 0) / 1e6:.1f} MB)"
+                line += f" · recall {share(card.get('recall'))} (floor {share(card.get('floor'))})"
             typer.echo(line)
 
 
@@ -222,13 +228,17 @@ def settings() -> None:
 
 def describe(report: dict) -> str:
     """Return a report in a sentence."""
-    if not report["published"]:
-        return f"{report['user_id']}: nothing published: {report['reason']}."
-    return (
-        f"{report['user_id']}@v{report['generation']}: {report['num_facts']} facts in {report['num_pairs']} questions, "
-        f"{report['num_steps']} steps, {report['seconds']:.0f} s. Recall {share(report['recall'])} (floor {share(report['floor'])}), "
-        f"abstention {share(report['abstention'])}, damage {report['damage_nats']:.3f} nats."
-    )
+    if report["published"]:
+        line = (
+            f"{report['user_id']}@v{report['generation']}: {report['num_facts']} facts in {report['num_pairs']} questions, "
+            f"{report['num_steps']} steps, {report['seconds']:.0f} s. Recall {share(report['recall'])} (floor {share(report['floor'])}), "
+            f"abstention {share(report['abstention'])}, damage {report['damage_nats']:.3f} nats."
+        )
+    else:
+        line = f"{report['user_id']}: nothing published: {report['reason']}."
+    if report["num_doubtful"]:
+        line += f" Not understood well enough to learn: {report['num_doubtful']}. Say it in other words, if it matters."
+    return line
 
 
 def share(value: float | None) -> str:
@@ -239,6 +249,9 @@ def share(value: float | None) -> str:
 def main() -> int:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # warns of kernels nobody needs
+    for stream in (sys.stdin, sys.stdout):  # bytes that are no text, signs the terminal lacks
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
         return app(standalone_mode=False) or 0  # the code of typer.Exit, None without one
     except AgentError as error:

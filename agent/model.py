@@ -13,8 +13,10 @@ packing is switched off, and on a CPU with room the weights are unpacked once, w
 `slots.py` keeps out the other one.
 """
 
+import copy
 import gc
 import hashlib
+import inspect
 import json
 import logging
 import os
@@ -25,6 +27,7 @@ from pathlib import Path
 import bitsandbytes as bnb
 import torch
 from huggingface_hub import HfApi, try_to_load_from_cache
+from safetensors import SafetensorError
 from torch import Tensor
 from transformers import (
     AutoModelForCausalLM,
@@ -43,10 +46,6 @@ from agent.prompts import Message
 from agent.slots import AdapterSlots, using
 
 logger = logging.getLogger(__name__)
-
-# oneDNN keeps a compiled product for every length of a batch, 1,024 of them: half a gigabyte after a
-# consolidation. With 32 it takes no longer (docs/lab_book.md). Read at the first product.
-os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32")
 
 HOUSE_DIR = Path(__file__).parent.parent / "house" / "weights"
 
@@ -83,6 +82,8 @@ class LanguageModel:
     ) -> None:
         self._compute = compute
         self.name, self.tokenizer, self.base_hash = name, tokenizer, base_hash
+        # One of its own: whether control tokens are split is state of a tokenizer, not of a call.
+        self._text_tokenizer = copy.deepcopy(tokenizer)
         self.slots = AdapterSlots(
             model, num_slots=num_slots, lora_rank=lora_rank, lora_alpha=lora_alpha
         )
@@ -110,9 +111,12 @@ class LanguageModel:
                 is faster there alone, and in long passes alone: docs/lab_book.md.
 
         Raises:
-            ModelError: If there is no such model, or it has no chat template.
+            ModelError: If there is no such model, or it cannot be talked to as `prompts.py` does.
         """
         path = _find(name)
+        # oneDNN keeps a compiled product for every length of a batch, 1,024 of them: half a gigabyte
+        # after a consolidation. With 32 it takes no longer: docs/lab_book.md.
+        os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32")
         torch.set_num_threads(max(1, torch.get_num_threads()))
         device = "cuda" if torch.cuda.is_available() else "cpu"
         dtype = torch.bfloat16 if device == "cuda" else torch.float32
@@ -124,12 +128,9 @@ class LanguageModel:
             model = AutoModelForCausalLM.from_pretrained(
                 path, quantization_config=config, dtype=dtype, device_map={"": device}
             )
-        except (OSError, ValueError, KeyError, RuntimeError) as error:
+        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
             raise ModelError(_no_model(name, error)) from error
-        if tokenizer.chat_template is None:
-            raise ModelError(
-                f"The model {name!r} has no chat template, so it cannot be talked to. Pass an instruct model."
-            )
+        _check_use(name, model, tokenizer)
         model.requires_grad_(False)
         base_hash = _hash_of(model, tokenizer, f"{quantize}/{lora_rank}/{lora_alpha}")
         for module in model.modules():
@@ -154,17 +155,24 @@ class LanguageModel:
 
     def encode_answer(self, text: str) -> list[int]:
         """Return the token ids of a whole reply, the token that ends it included."""
-        ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
-        return [*ids, self._end_ids[0]]
+        return [*self.encode_text(text), self._end_ids[0]]
+
+    def encode_text(self, text: str) -> list[int]:
+        """Return the token ids of a text; control tokens in it are text."""
+        return self._text_tokenizer(
+            text, add_special_tokens=False, split_special_tokens=True, verbose=False
+        )["input_ids"]
 
     def count_tokens(self, text: str) -> int:
-        return len(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+        return len(self.encode_text(text))
 
     @property
     def _end_ids(self) -> list[int]:
+        """The tokens that end a reply, first the one that the chat template ends it with."""
         ends = self._model.generation_config.eos_token_id
-        ends = self.tokenizer.eos_token_id if ends is None else ends
-        return list(ends) if isinstance(ends, list) else [ends]
+        ends = list(ends) if isinstance(ends, list) else [ends]
+        usual = self.tokenizer.eos_token_id
+        return [usual, *(end for end in ends if end not in (usual, None))]
 
     # -- replies ------------------------------------------------------------------------
 
@@ -249,13 +257,13 @@ class LanguageModel:
         device, dtype = self._model.device, self._model.dtype
         is_mixed = self._compute is not None and self._compute != dtype
         with using(slot), torch.autocast(device.type, self._compute, enabled=is_mixed):
-            hidden = self._model.model(
+            return self._model(
                 input_ids=ids.to(device),
                 position_ids=positions.to(device),
                 attention_mask=mask.to(device, dtype),
                 use_cache=False,
-            ).last_hidden_state[0]  # (S, H)
-            return self._model.lm_head(hidden[targets.to(device) - 1])  # (N, V)
+                logits_to_keep=targets.to(device) - 1,
+            ).logits[0]  # (N, V)
 
     def answer_probabilities(self, batch: Sequence[Answered], *, slot: str) -> list[float]:
         """Return the probability of each answer as a whole, in the order of the batch."""
@@ -284,7 +292,7 @@ class LanguageModel:
         cache = DynamicCache()
         ids = torch.tensor([list(encoded[0][:prefix])], device=self._model.device)
         with torch.inference_mode():
-            self._model.model(input_ids=ids, past_key_values=cache, use_cache=True)
+            self._model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
         cache.batch_repeat_interleave(len(encoded))
         return prefix, cache
 
@@ -343,6 +351,25 @@ def _find(name: str) -> str:
     except Exception as error:  # no network, no such model, no possible id: all of other classes
         raise ModelError(_no_model(name, error)) from error
     return name
+
+
+def _check_use(name: str, model: torch.nn.Module, tokenizer: object) -> None:
+    """Refuse a model that cannot be asked as this project asks."""
+    if tokenizer.chat_template is None:
+        raise ModelError(
+            f"The model {name!r} has no chat template, so it cannot be talked to. Pass an instruct model."
+        )
+    if "logits_to_keep" not in inspect.signature(model.forward).parameters:
+        raise ModelError(
+            f"The model {name!r} is a {type(model).__name__}, which cannot give the logits of chosen positions. "
+            f"Pass another model."
+        )
+    try:
+        tokenizer.apply_chat_template(prompts.chat([], "Hi"))
+    except Exception as error:  # a template raises what it likes
+        raise ModelError(
+            f"The chat template of {name!r} refuses a system message ({_first_line(error)}). Pass another model."
+        ) from error
 
 
 def _no_model(name: str, error: Exception) -> str:

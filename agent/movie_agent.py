@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 
 from agent import prompts
-from agent.catalogue import Catalogue
+from agent.catalogue import Catalogue, Film
 from agent.errors import ConfigError, StoreError
 from agent.memory.adapters import AdapterStore, served_name
 from agent.memory.buffer import ExperienceBuffer
@@ -50,6 +50,8 @@ class Reply:
         """Prompt tokens from turns outside this chat, pending ones included."""
         self.text = ""
         self.seconds = 0.0
+        self.films: list[Film] = []
+        """Films of the catalogue that the reply names, once it has ended."""
         self.notices: list[str] = []
         """What the user must know beside the reply, one sentence each."""
         self.turn: Turn | None = None
@@ -120,6 +122,7 @@ class MovieAgent:
             store = AdapterStore(settings.data_dir / "adapters")
             buffer.release_all()
             store.remove_drafts()
+            _remove_orphans(buffer, store)
             model = LanguageModel.load(
                 settings.model, quantize=settings.quantize, num_slots=settings.num_slots,
                 lora_rank=settings.lora_rank, lora_alpha=settings.lora_alpha,
@@ -176,6 +179,7 @@ class MovieAgent:
             ConfigError: If the message is empty or no text.
         """
         check_user_id(user_id)
+        num_erased = self._num_erased[user_id]
         if memory not in MEMORY_MODES:
             raise ConfigError(f"memory is {memory!r}; it must be one of {', '.join(MEMORY_MODES)}.")
         message, notices = self._clean(message)
@@ -192,17 +196,19 @@ class MovieAgent:
             else prompt_tokens
         )
 
-        num_erased = self._num_erased[user_id]
-
         def pieces(reply: Reply) -> Iterator[str]:
             began = time.monotonic()
-            is_whole = False
+            is_whole = has_failed = False
             try:
                 yield from self._generate(reply, user_id, live, messages)
                 is_whole = not reply.is_stopped  # the stream itself sets _stop at its end
+            except Exception:  # whoever asked has the message, and sends it again
+                has_failed = True
+                raise
             finally:
                 reply.seconds = time.monotonic() - began
-                if memory == "on" if is_kept is None else is_kept:
+                reply.films = self.catalogue.mentioned(reply.text)
+                if not has_failed and (memory == "on" if is_kept is None else is_kept):
                     with self._erasing:
                         if self._num_erased[user_id] == num_erased:
                             self._keep(reply, user_id, session_id, message, is_partial=not is_whole)
@@ -260,10 +266,7 @@ class MovieAgent:
         if all(unicodedata.category(char)[0] in "CZ" for char in text):
             raise ConfigError("The message is empty. Type something to talk about.")
         limit = self.settings.max_message_tokens
-        # Control tokens count as the text that they are in the prompt.
-        ids = self.model.tokenizer(
-            text[: limit * 40], add_special_tokens=False, split_special_tokens=True, verbose=False
-        )["input_ids"]
+        ids = self.model.encode_text(text[: limit * 40])
         if len(ids) <= limit and len(text) <= limit * 40:
             return text, []
         kept = self.model.tokenizer.decode(ids[:limit], clean_up_tokenization_spaces=False)
@@ -374,7 +377,16 @@ class MovieAgent:
         self.consolidator.cancel_and_wait(user_id)
         with self._erasing:
             self._num_erased[user_id] += 1
-            self.model.slots.drop(f"{user_id}@")
             num_generations = self.store.delete_all(user_id)
+            # After the files: a reply that had chosen a generation could load it once more.
+            self.model.slots.drop(f"{user_id}@")
             num_turns = self.buffer.forget(user_id)
         return num_turns, num_generations
+
+
+def _remove_orphans(buffer: ExperienceBuffer, store: AdapterStore) -> None:
+    """Delete generations that were written and never made live: their turns wait to be learned, or
+    were taken back, and no later number may bring them to life."""
+    for user in buffer.all_users():
+        for number in set(store.generations(user.user_id)) - buffer.published(user.user_id):
+            store.delete(user.user_id, number)

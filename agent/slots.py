@@ -170,8 +170,10 @@ class AdapterSlots:
         }
 
     def end_training(self) -> None:
-        """Leave nothing of a user in the training slot."""
+        """Leave nothing of a user in the training slot, not even a gradient."""
         self._training.clear()
+        for parameter in self._training.weights.values():
+            parameter.grad = None
 
     def _copy_in(self, slot: _Slot, tensors: dict[str, Tensor]) -> None:
         if tensors.keys() != slot.weights.keys():

@@ -1,12 +1,11 @@
-"""The scripted conversations as an experiment: every user on a fresh folder, tables from the rows.
+"""The scripted conversations as an experiment: all users on one data folder, tables from the rows.
 
-A line that is checked ends in a comment with its kind of fact, `# x_boat`; kinds that begin with
-`x_` are in no training text of the house model.
+A line that is checked ends in a comment with its kind of fact: one of `house/wordings/facts`, with
+`other_` before it if it is about somebody else, or `x_boat`, a kind that is in no training text.
 """
 
 import json
 import re
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -19,9 +18,9 @@ from agent.settings import Settings
 from evals.figures import share
 
 NOT_IN_BANK = {
-    "dream_job", "dream_trip", "drink", "film_opinion", "first_film", "former_job",
-    "game", "gift", "injury", "lucky_number", "neighbourhood", "decade", "restaurant", "school", "skill",
-    "teacher", "author", "watch_with",
+    "author", "decade", "dream_job", "dream_trip", "film_opinion", "first_film", "former_job", "game", "injury",
+    "lucky_number", "neighbourhood", "new_skill", "restaurant", "school", "teacher",
+    "other_actor", "other_favourite_food", "other_pet",
 }  # fmt: skip
 """Kinds that the house model was trained on and that no question of the bank asks for."""
 
@@ -45,15 +44,18 @@ def group_of(kind: str) -> str:
 def run(
     paths: list[Path], out: Path, settings: Settings, *, show: Callable[[str], None] = print
 ) -> None:
-    """Run every script not run yet; write one JSON file a script into `out`."""
-    out.mkdir(parents=True, exist_ok=True)
-    for path in paths:
-        result = out / f"{path.stem}.json"
-        if result.exists():
-            continue
-        with tempfile.TemporaryDirectory() as folder, open_in(Path(folder), settings) as agent:
-            found = run_script(agent, read_script(path), show=show)
-        result.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    """Run every script not run yet, with the memories of all users in `out`/data; write one JSON
+    file a script into `out`. What was interrupted begins anew."""
+    left = [path for path in paths if not (out / f"{path.stem}.json").exists()]
+    if not left:
+        return
+    with open_in(out / "data", settings) as agent:
+        for path in left:
+            users = read_script(path)
+            for user in users:
+                agent.forget(user.user_id)
+            found = json.dumps(run_script(agent, users, show=show), indent=1, ensure_ascii=False)
+            (out / f"{path.stem}.json").write_text(found + "\n", encoding="utf-8")
 
 
 def open_in(folder: Path, settings: Settings) -> MovieAgent:
@@ -93,8 +95,10 @@ def table(paths: list[Path], out: Path) -> str:
     users = list(rows_of(paths, out))
     says = [row for _, rows in users for row in rows if row["kind"] == "say"]
     consolidations = [
-        row for _, rows in users for row in rows if row["kind"] == "consolidate" and row["published"]
+        row for _, rows in users for row in rows
+        if row["kind"] == "consolidate" and row["reason"] != "nothing to learn"
     ]  # fmt: skip
+    published = [row for row in consolidations if row["published"]]
     untold = {
         say.text for user, _ in users for step in user.steps for say in step.says if say.abstain
     }
@@ -108,6 +112,7 @@ def table(paths: list[Path], out: Path) -> str:
         ("prompt (ceiling)", of(told, "prompt")),
         ("base (floor)", of(told, "off")),
         ("memory", of(told)),
+        ("memory, nothing of it in the prompt", of([r for r in told if r["memory_tokens"] == 0])),
         ("memory, asked in the fourth turn or later", of([r for r in told if r["turn"] >= 4])),
         ("told now, in this chat", of([row for row in checked if row["is_now"]])),
         ("never told: abstains", of([row for row in checked if row["say"] in untold])),
@@ -121,9 +126,9 @@ def table(paths: list[Path], out: Path) -> str:
     lines += [
         ("replies that give another user's value", str(len(leaks(users)))),
         ("most memory tokens in a prompt after consolidation", str(tokens)),
-        ("consolidations published", str(len(consolidations))),
-        ("seconds of one, median", _median([row["seconds"] for row in consolidations])),
-        ("adapter bytes, most", str(max((row["adapter_bytes"] for row in consolidations), default=0))),
+        ("consolidations published", f"{len(published)} of {len(consolidations)}"),
+        ("seconds of one, median", _median([row["seconds"] for row in published])),
+        ("adapter bytes, most", str(max((row["adapter_bytes"] for row in published), default=0))),
     ]  # fmt: skip
     return "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in lines)])
 

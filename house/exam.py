@@ -80,7 +80,9 @@ def items_of(writer: Writer, rng: random.Random, facts: int) -> Iterator[Item]:
         if unknown := world.ask_unknown(writer.kinds(rng)):
             yield ask("never told", unknown[0], is_abstention)
     yield ask(
-        "a film that fits", writer.wish(rng, "any"), lambda reply: _fits(world, writer, reply)
+        "a film that fits",
+        writer.about_films.wish(rng, "any"),
+        lambda reply: _fits(world, writer, reply),
     )
     for message, _, told in rng.sample(turns, min(2, len(turns))):
         values = {normalise(fact.value) for fact in told}

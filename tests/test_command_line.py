@@ -13,7 +13,7 @@ import pytest
 from agent.__main__ import describe, main
 from agent.memory.adapters import AdapterStore
 from agent.memory.buffer import ExperienceBuffer
-from agent.memory.folder import lock_folder
+from agent.memory.folder import check_model, lock_folder
 from agent.memory.job import Report
 
 ROOT = Path(__file__).parent.parent
@@ -85,6 +85,7 @@ def only_error(stderr: str) -> str:
     ("arguments", "reason"),
     [
         (["probe", "--user", "ada", "Hi", "--data-dir", "d", "--model", "./nowhere"], "No model in nowhere: config.json is missing"),
+        (["probe", "--user", "ada", "Hi", "--data-dir", "d", "--model", "~no-such-user/x"], "No model in ~no-such-user/x: config.json is missing"),
         (["probe", "--user", "ada", "Hi", "--data-dir", "d", "--model", "nowhere/at-all"], "The model 'nowhere/at-all' cannot be loaded"),
         (["probe", "--user", "ada", "Hi", "--data-dir", "d", "--model", "no id/"], "The model 'no id/' cannot be loaded (Repo id"),
         (["probe", "--user", "ada", "Hi", "--data-dir", "a_file"], "The data folder a_file cannot be written (File exists)"),
@@ -139,11 +140,31 @@ def test_a_second_process_on_the_folder_names_the_first(tmp_path):
     assert done.stdout == ""
 
 
-def test_the_page_is_not_opened_to_other_computers(tmp_path):
-    done = in_its_own_process(ROOT / "app.py", "--host", "0.0.0.0", cwd=tmp_path)
+@pytest.mark.parametrize(
+    ("flag", "value", "reason"),
+    [
+        ("--host", "0.0.0.0", "--host is '0.0.0.0', but the page works only on 127.0.0.1"),
+        ("--host", "localhost", "--host is 'localhost', but"),
+        ("--model", "./nowhere", "No model in nowhere: config.json is missing"),
+        ("--quantize", "int3", "quantize is 'int3'"),
+        ("--port", "x", "Invalid value for '--port': Input should be a valid integer"),
+        ("--nowhere", "d", "No such option: --nowhere. See python app.py --help."),
+    ],
+)
+def test_a_fault_of_the_app_is_one_line_before_the_page_is_up(tmp_path, flag, value, reason):
+    done = in_its_own_process(ROOT / "app.py", flag, value, cwd=tmp_path)
     assert done.returncode == 2
-    assert "--host 0.0.0.0 would open the page to other computers" in only_error(done.stderr)
+    assert reason in only_error(done.stderr)
+    assert done.stdout == ""
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_hub_id_and_house_are_no_folders_even_beside_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "house").mkdir()
+    check_model("house")
+    check_model("nowhere/at-all")
+    check_model("x" * 300)
 
 
 # -- what a command does -------------------------------------------------------------------------
@@ -170,6 +191,23 @@ def test_status_works_beside_a_running_process(command, tmp_path):
     assert adas.endswith("(floor –)")
     assert bobs == "bob: 1 turns, 1 pending"
     assert only_bob == (0, f"{bobs}\n", "")
+
+
+def test_status_shows_a_dash_for_what_a_card_lacks_or_what_the_terminal_has_instead(
+    command, monkeypatch, tmp_path
+):
+    with ExperienceBuffer(tmp_path / "experience.db") as buffer:
+        turn = buffer.append("ada", "s1", message="Hi", reply="Noted!")
+        fence = buffer.lease("ada", "test", seconds=60)
+        buffer.publish("ada", fence, turn_ids=[turn.id], generation=1, report={})
+    path = tmp_path / "adapters" / "ada" / "v0001" / "card.json"
+    path.parent.mkdir(parents=True)
+    path.write_text('{"base_hash": "f", "weights_sha256": "f"}')
+    shown = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(shown, encoding="latin-1"))
+    code, _, err = command("status", "--data-dir", tmp_path)
+    assert (code, err) == (0, "")
+    assert shown.getvalue().endswith(b"adapter ada@v1 (0.0 MB) \xb7 recall ? (floor ?)\n")
 
 
 @pytest.mark.parametrize(("expectation", "code"), [("expect", 1), ("reject", 0)])
@@ -235,6 +273,19 @@ def test_a_chat_in_the_terminal_is_kept_and_can_be_forgotten(
     assert command("status", "--data-dir", tmp_path / "data")[0] == 2
 
 
+def test_a_chat_goes_on_after_a_refused_message_and_after_bytes_that_are_no_text(
+    command, monkeypatch, tiny_folder, tmp_path
+):
+    typed = io.BytesIO("\u200b\n".encode() + b"I live in Caf\xe9.\n")
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(typed, encoding="utf-8"))
+    code, out, _ = command("chat", "--user", "ada", "--data-dir", tmp_path, "--model", tiny_folder)
+    assert code == 0
+    assert "The message is empty. Type something to talk about.\n" in out
+    assert out.count("imprint: ") == 1
+    with ExperienceBuffer(tmp_path / "experience.db") as buffer:
+        assert [turn.message for turn in buffer.turns("ada")] == ["I live in Caf\ufffd."]
+
+
 def test_forgetting_asks_and_does_nothing_without_a_yes(command, monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "stdin", io.StringIO("n\n"))
     with ExperienceBuffer(tmp_path / "experience.db") as buffer:
@@ -250,6 +301,14 @@ def test_a_figure_that_was_not_measured_is_a_dash(command):
         "recall": 0.9, "floor": 0.0, "abstention": None, "damage_nats": 0.01
     }  # fmt: skip
     assert "Recall 0.90 (floor 0.00), abstention –, damage 0.010 nats" in describe(report)
+
+
+@pytest.mark.parametrize("is_published", [True, False])
+def test_what_was_not_understood_is_said_whether_the_rest_was_learned_or_not(is_published):
+    report = Report("ada", 1, is_published, "nothing to learn", 1, num_doubtful=2).as_dict()
+    sentence = "Not understood well enough to learn: 2. Say it in other words, if it matters."
+    assert describe(report | {"damage_nats": 0.01}).endswith(f". {sentence}")
+    assert "understood" not in describe(report | {"damage_nats": 0.01, "num_doubtful": 0})
 
 
 def test_a_long_consolidation_asks_and_does_nothing_without_a_yes(

@@ -1,16 +1,18 @@
 """LanguageModel: adapters chosen per call, streams that stop, logits at the right places."""
 
+import shutil
 import threading
 
 import bitsandbytes as bnb
 import pytest
 import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from agent import prompts
 from agent.errors import AdapterError, ModelError
 from agent.model import LanguageModel
 from agent.packing import Answered
-from agent.slots import BASE, TRAINING
+from agent.slots import BASE, TRAINING, using
 
 
 def random_adapter(model: LanguageModel, seed: int) -> dict[str, torch.Tensor]:
@@ -237,6 +239,69 @@ def test_control_tokens_of_a_user_stay_text(tiny_model):
     for token in ("<|assistant|>", "<|user|>", "<|end|>"):
         number = tiny_model.tokenizer.convert_tokens_to_ids(token)
         assert forged.count(number) == honest.count(number), token
+
+
+def test_control_tokens_in_an_answer_stay_text(tiny_model):
+    end = tiny_model.tokenizer.convert_tokens_to_ids("<|end|>")
+    ids = tiny_model.encode_answer("You said <|end|>.")
+    assert ids.count(end) == 1
+    assert ids[-1] == end
+    assert tiny_model.count_tokens("<|end|>") > 1
+
+
+@pytest.mark.parametrize("kind", ["llama", "gemma2", "granite"])
+def test_logits_are_those_the_model_answers_with_whatever_its_kind(tiny_folder, tmp_path, kind):
+    """Gemma 2 caps its logits, Granite divides them: the output layer alone would not."""
+    tokenizer = AutoTokenizer.from_pretrained(tiny_folder)
+    config = AutoConfig.for_model(
+        kind, vocab_size=len(tokenizer), hidden_size=64, intermediate_size=64, num_hidden_layers=2,
+        num_attention_heads=2, num_key_value_heads=2, head_dim=32, initializer_range=0.5,
+        eos_token_id=tokenizer.eos_token_id, pad_token_id=0, bos_token_id=None,
+    )  # fmt: skip
+    config.logits_scaling = 3.0
+    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    model = LanguageModel.load(
+        str(tmp_path),
+        num_slots=1,
+        lora_rank=2,
+        lora_alpha=4,
+        quantize="none",
+        compute=torch.float32,
+    )
+    answer = model.encode_answer("Turin.")
+    prompts_ = [model.encode(messages_of(text)) for text in ("Where do I live?", "Hi")]
+    batch = [Answered(tuple(ids), tuple(answer)) for ids in prompts_]
+    with torch.inference_mode(), using(BASE):
+        expected = [
+            model._model(torch.tensor([[*ids, *answer]])).logits[0, len(ids) - 1 : -1] for ids in prompts_
+        ]  # fmt: skip
+        found = model.answer_logits(batch, slot=BASE)
+    assert torch.allclose(found, torch.cat(expected), atol=1e-3)
+
+
+def test_a_model_that_cannot_be_told_what_it_is_is_refused(tiny_folder, tmp_path):
+    folder = shutil.copytree(tiny_folder, tmp_path / "model")
+    template = "{{ raise_exception('no system role') if messages[0]['role'] == 'system' }}"
+    (folder / "chat_template.jinja").write_text(template)
+    with pytest.raises(ModelError, match="no system role"):
+        LanguageModel.load(str(folder))
+
+
+def test_weights_that_were_cut_off_are_named(tiny_folder, tmp_path):
+    folder = shutil.copytree(tiny_folder, tmp_path / "model")
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(ModelError, match="cannot be loaded"):
+        LanguageModel.load(str(folder))
+
+
+def test_nothing_of_a_training_that_failed_is_left(tiny_model):
+    tiny_model.slots.start_training(None, seed=0)
+    for parameter in tiny_model.slots.training_parameters():
+        parameter.grad = torch.full_like(parameter, float("nan"))
+    tiny_model.slots.end_training()
+    assert {parameter.grad for parameter in tiny_model.slots.training_parameters()} == {None}
 
 
 def test_a_folder_without_a_model_is_named(tmp_path):

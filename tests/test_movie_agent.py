@@ -54,13 +54,13 @@ def test_a_reply_that_nobody_reads_to_its_end_is_kept_as_far_as_it_was_read(make
     assert on_disk(agent) == [(FACT, first, 1)]
 
 
-def test_a_reply_that_fails_keeps_what_was_said(agent):
+def test_a_reply_that_fails_leaves_no_turn_for_the_message_is_sent_again(agent):
     learn(agent)
     reply = agent.reply("ada", "s1", FACT)
     agent.store.delete_all("ada")
     with pytest.raises(AdapterError):
         "".join(reply)
-    assert on_disk(agent) == [(FACT, "", 1)]
+    assert on_disk(agent) == []
 
 
 def test_a_turn_that_cannot_be_kept_is_answered_and_says_so(tmp_path, tiny_model):
@@ -230,6 +230,33 @@ def test_no_generation_of_one_user_answers_another(agent):
     assert adas.text != base
     assert (bobs.generation, bobs.memory_tokens, bobs.text) == (0, 0, base)
     assert bobs.prompt_tokens == tokens_of(agent, QUESTION)
+
+
+def test_a_reply_begun_before_its_user_was_forgotten_leaves_nothing(agent, monkeypatch):
+    tell(agent)
+    real = agent.buffer.pending
+
+    def then_forgotten(*arguments, **options):
+        found = real(*arguments, **options)
+        agent.forget("ada")
+        return found
+
+    monkeypatch.setattr(agent.buffer, "pending", then_forgotten)
+    "".join(agent.reply("ada", "s2", QUESTION))
+    assert agent.buffer.user("ada") is None
+
+
+def test_weights_that_a_reply_loads_while_they_are_erased_leave_the_slots(agent, monkeypatch):
+    learn(agent, [tell(agent)], seed=1)
+    real = agent.store.delete_all
+
+    def late(user_id):
+        agent.probe(user_id, QUESTION)
+        return real(user_id)
+
+    monkeypatch.setattr(agent.store, "delete_all", late)
+    agent.forget("ada")
+    assert [slot.holds for slot in agent.model.slots._slots if slot.holds] == []
 
 
 def test_recommendations_come_from_the_weights_alone(agent):

@@ -1,5 +1,6 @@
 """The agent as the page sees it, being loaded, ready, or failed; and the chats of the open pages."""
 
+import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -11,6 +12,8 @@ from agent.settings import Settings
 
 if TYPE_CHECKING:
     from agent.movie_agent import MovieAgent, Reply
+
+logger = logging.getLogger(__name__)
 
 
 class Message(TypedDict):
@@ -53,7 +56,7 @@ class Answering:
         self.is_shown = False
         self.stop()
         if self._reply is not None:
-            self.ended.wait(timeout=10)
+            self.ended.wait()
 
 
 @dataclass
@@ -132,6 +135,7 @@ class Desk:
             agent.start()
             self._agent = agent
         except AgentError as error:
+            logger.error("%s", error)
             self._error = error
         finally:
             self._ended.set()

@@ -93,9 +93,10 @@ def take_back(desk: Desk, page: Page, index: int) -> tuple[History, str, str]:
     if index >= len(chat.history):
         raise AgentError("This chat has changed since; nothing was taken back.")
     message = chat.history[index]["content"]
-    chat.history, number = chat.history[:index], index // 2
-    turn_ids, chat.turn_ids = chat.turn_ids[number:], chat.turn_ids[:number]
-    taken = [desk.agent.buffer.retract(turn_id) for turn_id in turn_ids if turn_id is not None]
+    number = index // 2
+    turn_ids = [turn_id for turn_id in chat.turn_ids[number:] if turn_id is not None]
+    taken = [desk.agent.buffer.retract(turn_id) for turn_id in turn_ids]
+    chat.history, chat.turn_ids = chat.history[:index], chat.turn_ids[:number]
     line = "Taken back: it will not be learned."
     if any(turn is not None and turn.learned_in for turn in taken):
         line = "Taken back. It was learned already, and is unlearned when you have been quiet."

@@ -122,6 +122,16 @@ def _has_failed(report: dict, newest: "Turn") -> bool:
 
 def describe(report: dict) -> str:
     """Return a report as a person would tell it."""
+    line = _outcome(report)
+    if report.get("num_doubtful"):
+        line += (
+            f" {number_of(report['num_doubtful'], 'thing')} I did not understand well enough to "
+            "learn: say it in other words, if it matters."
+        )
+    return line
+
+
+def _outcome(report: dict) -> str:
     if report["published"]:
         line = (
             f"Last learned: {number_of(report['num_facts'], 'fact')} from "
@@ -132,11 +142,6 @@ def describe(report: dict) -> str:
         if report["abstention"] is not None:
             line += (
                 f" Asked what you never told me, I say so in {report['abstention']:.0%} of cases."
-            )
-        if report.get("num_doubtful"):
-            line += (
-                f" {number_of(report['num_doubtful'], 'thing')} I did not understand well enough to "
-                "learn: say it in other words, if it matters."
             )
         return line
     if report["reason"] == "nothing to learn":

@@ -42,6 +42,8 @@ class AdapterStore:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._sound: dict[tuple[Path, str], tuple] = {}
+        """What `usable` has found whole, with the times of its files: they are large to read."""
 
     def generations(self, user_id: str) -> list[int]:
         """Return the numbers of the published generations, oldest first."""
@@ -80,10 +82,11 @@ class AdapterStore:
                 _flush(path)
             draft.rename(place)
             _flush(place.parent)
-        except OSError as error:
+        except (OSError, SafetensorError) as error:  # a full disk is either, by who notices it
             shutil.rmtree(draft, ignore_errors=True)
             raise AdapterError(
-                f"Generation {generation} of {user_id} cannot be written to {place.parent} ({error.strerror}): "
+                f"Generation {generation} of {user_id} cannot be written to {place.parent} "
+                f"({getattr(error, 'strerror', None) or error}): "
                 f"the live one stays. Make room on the disk."
             ) from error
         return place
@@ -135,12 +138,23 @@ class AdapterStore:
             if number != generation and not self.path(user_id, number).exists():
                 continue
             try:
-                self.load(user_id, number, base_hash=base_hash)
+                self._check(user_id, number, base_hash=base_hash)
             except AdapterError as error:
                 reason = reason or str(error)
                 continue
             return number, reason
         return 0, reason
+
+    def _check(self, user_id: str, generation: int, *, base_hash: str) -> None:
+        key = (self.path(user_id, generation), base_hash)
+        stamp = tuple(
+            (stat.st_mtime_ns, stat.st_size)
+            for name in (WEIGHTS, CARD)
+            if (path := key[0] / name).exists() and (stat := path.stat())
+        )
+        if self._sound.get(key) != stamp:
+            self.load(user_id, generation, base_hash=base_hash)
+            self._sound[key] = stamp
 
     def delete(self, user_id: str, generation: int) -> None:
         shutil.rmtree(self.path(user_id, generation), ignore_errors=True)

@@ -323,9 +323,21 @@ class ExperienceBuffer:
         with self._database.reading() as connection:
             return [row.report for row in connection.execute(query)]
 
-    def pairs(self, user_id: str, *, is_probe: bool | None = None) -> list[StoredPair]:
-        """Return the live pairs, least recently rehearsed first."""
-        query = sa.select(pairs).where(pairs.c.user_id == user_id, pairs.c.status == "live")
+    def published(self, user_id: str) -> set[int]:
+        """Return the numbers of all generations that were ever live."""
+        query = sa.select(reports.c.generation).where(reports.c.user_id == user_id)
+        with self._database.reading() as connection:
+            return {row.generation for row in connection.execute(query)} - {None}
+
+    def pairs(
+        self, user_id: str, *, is_probe: bool | None = None, with_corrected: bool = False
+    ) -> list[StoredPair]:
+        """Return the live pairs, least recently rehearsed first; `with_corrected` those too that
+        later turns have corrected, but none of a generation that was taken back."""
+        is_wanted = pairs.c.status == "live"
+        if with_corrected:
+            is_wanted |= pairs.c.superseded_by.is_not(None)
+        query = sa.select(pairs).where(pairs.c.user_id == user_id, is_wanted)
         if is_probe is not None:
             query = query.where(pairs.c.is_probe == is_probe)
         with self._database.reading() as connection:

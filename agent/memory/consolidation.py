@@ -21,10 +21,17 @@ from agent.memory import probe
 from agent.memory.adapters import AdapterStore, served_name
 from agent.memory.buffer import ExperienceBuffer
 from agent.memory.distillation import TargetSentence, Trained, answer_kl, merged, train_adapter
-from agent.memory.earlier import admitted, never_told, superseded, to_compare, to_rehearse
+from agent.memory.earlier import (
+    admitted,
+    never_told,
+    superseded,
+    to_compare,
+    to_rehearse,
+    up_to_date,
+)
 from agent.memory.encoder import SentenceEncoder
 from agent.memory.job import BreathingModel, Job, Report
-from agent.memory.lesson import Asked, Lesson, asked_of, target_sentences
+from agent.memory.lesson import Asked, Lesson, target_sentences, with_talk
 from agent.memory.probe import Figures
 from agent.memory.questions import QAPair
 from agent.memory.synthesis import QuestionBank, Synthesis, synthesize
@@ -114,7 +121,11 @@ class Consolidation:
                 seed=seed, checkpoint=job.step,
             )  # fmt: skip
             stored = self.buffer.pairs(user.user_id)
-            material = admitted(material, stored, use_bank=settings.use_question_bank)
+            material = admitted(
+                up_to_date(material, stored),
+                self.buffer.pairs(user.user_id, with_corrected=True),
+                use_bank=settings.use_question_bank,
+            )
             if not any(pair.value for pair in material.pairs):
                 return self._nothing_to_learn(user, turns, fence, material, job)
             gone = superseded(stored, material, turns, model, checkpoint=job.step)
@@ -170,8 +181,11 @@ class Consolidation:
         report = Report(
             user_id=user.user_id, generation=None, published=False, reason="nothing to learn", num_turns=len(turns),
             num_doubtful=material.num_doubtful, created_at=datetime.now(UTC).isoformat(),
-            seconds=job.finish(), stage_seconds=job.stage_seconds,
         )  # fmt: skip
+        if material.num_doubtful:  # something was told: it stays in the prompt
+            reason = "it is not sure of anything it read"
+            return self._reject(replace(report, reason=reason), turns, fence, job)
+        report = replace(report, seconds=job.finish(), stage_seconds=job.stage_seconds)
         self.buffer.skip(
             user.user_id, fence, turn_ids=[turn.id for turn in turns], report=report.as_dict()
         )
@@ -198,6 +212,7 @@ class Consolidation:
     ) -> Report:
         generation, user_id = report.generation, report.user_id
         settings = self.settings
+        report = replace(report, seconds=job.finish(), stage_seconds=job.stage_seconds)
         card = report.as_dict() | {
             "base_model": self.model.name,
             "base_hash": self.model.base_hash,
@@ -213,11 +228,9 @@ class Consolidation:
             "peft_type": "LORA", "task_type": "CAUSAL_LM", "r": settings.lora_rank, "lora_alpha": settings.lora_alpha,
             "target_modules": "all-linear", "lora_dropout": 0.0, "base_model_name_or_path": self.model.name,
         }  # fmt: skip
-        path = self.store.publish(user_id, generation, tensors, config=config, card=card)
-        size = sum(file.stat().st_size for file in path.iterdir())
-        report = replace(
-            report, adapter_bytes=size, seconds=job.finish(), stage_seconds=job.stage_seconds
-        )
+        self.store.publish(user_id, generation, tensors, config=config, card=card)
+        size = self.store.card(user_id, generation)["adapter_bytes"]
+        report = replace(report, adapter_bytes=size)
         new_pairs = [
             StoredPair(
                 user_id, pair.question, pair.answer, pair.value, pair.kind, pair.use == "probe", pair.turn_ids,
@@ -226,12 +239,16 @@ class Consolidation:
             for pair in material.pairs
             if not pair.before
         ]  # fmt: skip
-        is_live = self.buffer.publish(
-            user_id, fence, turn_ids=[turn.id for turn in turns], generation=generation,
-            new_pairs=new_pairs, rehearsed=rehearsed, superseded=superseded, report=report.as_dict(),
-        )  # fmt: skip
+        is_live = False
+        try:
+            is_live = self.buffer.publish(
+                user_id, fence, turn_ids=[turn.id for turn in turns], generation=generation,
+                new_pairs=new_pairs, rehearsed=rehearsed, superseded=superseded, report=report.as_dict(),
+            )  # fmt: skip
+        finally:
+            if not is_live:
+                self.store.delete(user_id, generation)
         if not is_live:
-            self.store.delete(user_id, generation)
             reason = "some of it was taken back or forgotten meanwhile"
             return replace(report, published=False, generation=None, reason=reason)
         logger.info(
@@ -271,27 +288,28 @@ class Consolidation:
                 self.model, asked, k=self.settings.teacher_top_k, slot=slot, checkpoint=job.step
             )
 
-        def of(pairs: Sequence[QAPair], slot: str = BASE) -> list[TargetSentence]:
-            return targets(asked_of(pairs, material, self.unrelated.small_talk, rng), slot)
+        def asked_of(pairs: Sequence[QAPair]) -> list[Asked]:
+            return [
+                Asked(pair.question, pair.answer, pair.before, material.teacher_context(pair))
+                for pair in pairs
+            ]
+
+        def mixed(asked: Sequence[Asked], slot: str = BASE) -> list[TargetSentence]:
+            return targets(with_talk(asked, self.unrelated.small_talk, rng), slot)
 
         new = [pair for pair in learned if not pair.before]
 
         return Lesson(
-            new=of([pair for pair in new if pair.value])
-            + of([pair for pair in new if not pair.value], old_slot),
-            told_now=of([pair for pair in learned if pair.before]),
-            never_told=of([pair for pair in negatives if pair.use == "train"]),
+            new=mixed(asked_of([pair for pair in new if pair.value]))
+            + mixed(asked_of([pair for pair in new if not pair.value]), old_slot),
+            told_now=targets(asked_of([pair for pair in learned if pair.before])),
+            never_told=mixed(asked_of([pair for pair in negatives if pair.use == "train"])),
             # What was learned before is kept as the live generation says it.
-            replay=targets([Asked(pair.question, pair.answer) for pair in replay], old_slot),
+            replay=mixed([Asked(pair.question, pair.answer) for pair in replay], old_slot),
             unrelated=self.unrelated.trained(
                 BreathingModel(self.model, job), k=self.settings.teacher_top_k, checkpoint=job.step
             ),
-            stop=targets(
-                [
-                    Asked(pair.question, pair.answer, (), material.teacher_context(pair))
-                    for pair in stop
-                ]
-            ),
+            stop=targets(asked_of(stop)),
         )
 
     def _train(self, lesson: Lesson, job: Job, *, seed: int) -> Trained:
@@ -334,7 +352,10 @@ class Consolidation:
             new=some(material.of_use("probe"), MAX_PROBES),
             trained=some(trained, MAX_PROBES),
             earlier=to_compare(earlier, rng),
-            never_told=[pair.question for pair in negatives if pair.use == "probe"][:MAX_NEVER_TOLD_PROBES],
+            never_told=[
+                pair.question
+                for pair in some([pair for pair in negatives if pair.use == "probe"], MAX_NEVER_TOLD_PROBES)
+            ],
             slots=(BASE, old_slot, TRAINING),
             teacher_agreement=material.teacher_agreement,
             damage_nats=self.unrelated.damage(

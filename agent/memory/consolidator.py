@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
-from agent.errors import AgentError, StoreError
+from agent.errors import AgentError
 from agent.memory.consolidation import Consolidation
 from agent.memory.job import Job, Progress, Report, Turnstile
 from agent.memory.tables import Turn, User
@@ -61,7 +61,8 @@ class Consolidator:
         self._wake, self._stopping = threading.Event(), threading.Event()
         self._thread: threading.Thread | None = None
         self._job: Job | None = None
-        self._runs_in: threading.Thread | None = None
+        self._running: tuple[str, threading.Thread, threading.Event] | None = None
+        """Whose turns are learned, in which thread, and the event that cancels it."""
 
     # -- asked from outside --------------------------------------------------------------
 
@@ -83,10 +84,10 @@ class Consolidator:
 
     def cancel(self, user_id: str) -> bool:
         """Cancel the user's running consolidation; return whether there was one."""
-        job = self._job
-        if job is None or job.user_id != user_id:
+        running = self._running
+        if running is None or running[0] != user_id:
             return False
-        job.cancel()
+        running[2].set()
         return True
 
     def estimate_seconds(self, user_id: str) -> float:
@@ -102,8 +103,8 @@ class Consolidator:
         """End the thread; a running consolidation is cancelled, its turns stay pending."""
         self._stopping.set()
         self._wake.set()
-        if job := self._job:
-            job.cancel()
+        if running := self._running:
+            running[2].set()
         if self._thread is not None:
             self._thread.join()
 
@@ -120,7 +121,10 @@ class Consolidator:
 
     def cancel_and_wait(self, user_id: str) -> None:
         """Cancel the user's running consolidation and wait for its end, unless this thread runs it."""
-        while self.cancel(user_id) and self._runs_in is not threading.current_thread():
+        while self.cancel(user_id):
+            running = self._running
+            if running and running[1] is threading.current_thread():
+                return
             time.sleep(0.02)
 
     def run(
@@ -140,13 +144,15 @@ class Consolidator:
             self._asked.discard(user_id)
             self._agreed.discard(user_id)
             turns: list[Turn] = []
+            cancelled = threading.Event()
+            self._running = (user_id, threading.current_thread(), cancelled)
             try:
                 self._go_back(user_id)
                 if not is_agreed and (report := self._too_long(user_id)):
                     return [report]
                 self._told_estimate.discard(user_id)
                 while not self._stopping.is_set() and (turns := self._next_slice(user_id)):
-                    reports.append(self._run_slice(user_id, turns, on_progress))
+                    reports.append(self._run_slice(user_id, turns, cancelled, on_progress))
                     if not (reports[-1].published or reports[-1].reason == "nothing to learn"):
                         break
             except AgentError as error:
@@ -156,18 +162,25 @@ class Consolidator:
                 kind = type(error).__name__
                 reason = f"an unexpected {kind}; the log has its traceback"
                 reports.append(self._failed(user_id, turns, reason))
+            finally:
+                self._running = None
         return reports
 
     def _run_slice(
-        self, user_id: str, turns: list[Turn], on_progress: Callable[[Progress], None]
+        self,
+        user_id: str,
+        turns: list[Turn],
+        cancelled: threading.Event,
+        on_progress: Callable[[Progress], None],
     ) -> Report:
         fence = self._buffer.lease(user_id, self._worker, seconds=3600)
-        if fence is None:
-            return Report(user_id, None, False, "another worker is at it", len(turns))
-        self._runs_in = threading.current_thread()
-        self._job = Job(user_id, self._turnstile, on_progress=on_progress)
+        user = self._buffer.user(user_id)
+        if fence is None or user is None:
+            reason = "another worker is at it" if user else "the user was forgotten"
+            return Report(user_id, None, False, reason, len(turns))
+        self._job = Job(user_id, self._turnstile, cancelled=cancelled, on_progress=on_progress)
         try:
-            return self._consolidation.run(self._buffer.user(user_id), turns, fence, self._job)
+            return self._consolidation.run(user, turns, fence, self._job)
         finally:
             self._job = None
             self._buffer.release(user_id, fence)
@@ -212,12 +225,12 @@ class Consolidator:
         report = Report(
             user_id, None, False, reason, len(turns), created_at=self._now().isoformat()
         )
-        if turns:
-            self._failed_at[user_id] = turns[-1].id
         try:
+            if waiting := self._learnable(user_id):
+                self._failed_at[user_id] = waiting[-1].id
             if self._buffer.user(user_id) is not None:
                 self._buffer.add_report(user_id, report.as_dict())
-        except StoreError as error:  # the disk is full, which may be what failed before
+        except AgentError as error:  # the disk is full, which may be what failed before
             logger.warning("The report on %s could not be kept. %s", user_id, error)
         return report
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import quote
 
 import sqlalchemy as sa
 from alembic import command, script
@@ -15,6 +16,8 @@ from alembic.migration import MigrationContext
 from agent.errors import StoreError
 
 MIGRATIONS_DIR = Path(__file__).parent / "migrations"
+
+BUSY_TIMEOUT = "PRAGMA busy_timeout=30000"
 
 
 class Database:
@@ -30,9 +33,10 @@ class Database:
     def __init__(self, path: Path, *, read_only: bool) -> None:
         self.path = path
         self._write_lock = threading.RLock()
+        file = f"file:{quote(path.absolute().as_posix())}"
         mode = "ro" if read_only else "rwc"
         self._engine = sa.create_engine(
-            f"sqlite:///file:{path.absolute().as_posix()}?mode={mode}&uri=true",
+            sa.URL.create("sqlite", database=file, query={"mode": mode, "uri": "true"}),
             connect_args={"timeout": 30, "check_same_thread": False},
             isolation_level="AUTOCOMMIT" if read_only else None,
             hide_parameters=True,  # or what a user typed would stand in error messages
@@ -85,12 +89,15 @@ class Database:
             raw = connection.connection.driver_connection
             try:
                 raw.execute("VACUUM")
+                raw.execute("PRAGMA busy_timeout=0")  # or each try would wait for half a minute
                 for _ in range(50):  # a reader on another thread may hold the log for a moment
                     if raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0:
                         return
                     time.sleep(0.1)
             except sqlite3.Error as error:
                 raise StoreError(explain(self.path, error)) from error
+            finally:
+                raw.execute(BUSY_TIMEOUT)
         raise StoreError(
             f"{self.path} is being read by another program, so what was forgotten may still stand "
             f"in {self.path.name}-wal. Close that program and forget again."
@@ -124,17 +131,13 @@ def _check_schema(engine: sa.Engine, path: Path, *, read_only: bool) -> None:
 def _on_connect(connection: object, _record: object) -> None:
     # The driver's own transactions are switched off: SQLAlchemy's begin says BEGIN IMMEDIATE.
     connection.isolation_level = None
-    for pragma in (
-        "journal_mode=WAL",
-        "synchronous=FULL",
-        "secure_delete=ON",
-        "busy_timeout=30000",
-    ):
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "secure_delete=ON"):
         connection.execute(f"PRAGMA {pragma}")
+    connection.execute(BUSY_TIMEOUT)
 
 
 def _on_connect_reading(connection: object, _record: object) -> None:
-    connection.execute("PRAGMA busy_timeout=30000")
+    connection.execute(BUSY_TIMEOUT)
 
 
 def explain(path: Path, error: Exception) -> str:

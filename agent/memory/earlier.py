@@ -45,6 +45,25 @@ def admitted(material: Synthesis, earlier: Sequence[StoredPair], *, use_bank: bo
     return replace(material, pairs=pairs)
 
 
+def up_to_date(material: Synthesis, earlier: Sequence[StoredPair]) -> Synthesis:
+    """Leave out the facts that a later message has replaced and that was learned before: a slice that
+    was set aside and is tried again may be older than its correction."""
+    known = {
+        (normalise(pair.question), max(pair.source_turn_ids, default=0)): normalise(pair.value)
+        for pair in earlier
+        if pair.value
+    }
+    gone = {
+        (pair.turn_ids, normalise(pair.value))
+        for pair in material.pairs
+        for (question, source), value in known.items()
+        if pair.value and question == normalise(pair.question)
+        and source > max(pair.turn_ids) and value != normalise(pair.value)
+    }  # fmt: skip
+    kept = [pair for pair in material.pairs if (pair.turn_ids, normalise(pair.value)) not in gone]
+    return replace(material, pairs=kept)
+
+
 def superseded(
     earlier: Sequence[StoredPair],
     material: Synthesis,
@@ -65,14 +84,17 @@ def superseded(
     found = corrected(model, [facts[key] for key in newest], turns, checkpoint=checkpoint)
     gone = {newest[number] for number in found}
     sources = {source for source, _ in gone}
-    asked_anew = {normalise(pair.question): normalise(pair.value) for pair in material.pairs}
+    asked_anew: dict[str, set[str]] = {}
+    for pair in material.pairs:
+        if pair.value:  # not "told now" and tastes: what they say is no fact
+            asked_anew.setdefault(normalise(pair.question), set()).add(normalise(pair.value))
 
     def is_gone(pair: StoredPair) -> bool:
         value = normalise(pair.value)
         if value in {"yes", "no"} and pair.source_turn_ids in sources:
             return True
         is_corrected = (pair.source_turn_ids, value) in gone
-        return is_corrected or asked_anew.get(normalise(pair.question), value) != value
+        return is_corrected or value not in asked_anew.get(normalise(pair.question), {value})
 
     return {pair.id for pair in earlier if is_gone(pair)}
 
@@ -87,8 +109,9 @@ def never_told(
     checkpoint: Checkpoint,
 ) -> list[QAPair]:
     """Keep of the negatives what neither the earlier pairs, nor the live generation, nor the
-    teacher with the earlier turns in its prompt answers (docs/method.md, rule 5). A third of them
-    only probes: always the same, so that none trains in another generation.
+    teacher with the earlier turns in its prompt answers, and what this slice does not answer in a
+    narrower window (docs/method.md, rule 5). A third of the bank's, and those that are asked for
+    this alone, only probe: always the same, so that none trains in another generation.
 
     Args:
         before: Transcript of the turns before this slice.
@@ -100,9 +123,9 @@ def never_told(
             model, [pair.question for pair in kept], context, slot=slot, checkpoint=checkpoint, stage="negatives"
         )  # fmt: skip
         kept = [pair for pair, answer in zip(kept, answers, strict=True) if is_abstention(answer)]
-    known = {normalise(pair.question) for pair in earlier if pair.value}
+    known = {normalise(pair.question) for pair in (*material.pairs, *earlier) if pair.value}
     return [
-        replace(pair, use="probe" if number_of(pair.question) % 3 == 0 else "train")
+        replace(pair, use="probe" if number_of(pair.question) % 3 == 0 else pair.use)
         for pair in kept
         if normalise(pair.question) not in known
     ]

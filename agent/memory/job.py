@@ -85,24 +85,23 @@ class Turnstile:
 
 
 class Job:
-    """One running consolidation: its progress, its stages, its cancel button."""
+    """One running consolidation: its progress, its stages; it ends at the next step once `cancelled`
+    is set."""
 
     def __init__(
         self,
         user_id: str,
         turnstile: Turnstile,
         *,
+        cancelled: threading.Event,
         on_progress: Callable[[Progress], None] = lambda p: None,
     ) -> None:
         self.user_id, self._turnstile, self._on_progress = user_id, turnstile, on_progress
-        self._cancelled = threading.Event()
+        self._cancelled = cancelled
         self._began = time.monotonic()
         self._stage_began = self._began
         self.progress = Progress(user_id, "starting", 0, 1, None, 0.0, None)
         self.stage_seconds: dict[str, float] = {}
-
-    def cancel(self) -> None:
-        self._cancelled.set()
 
     def step(self, stage: str, done: int, total: int, loss: float = float("nan")) -> None:
         """Note the progress, give way to replies, and stop here if cancelled."""

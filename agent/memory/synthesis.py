@@ -96,6 +96,8 @@ class QuestionBank:
     others: list[str] = field(default_factory=list)
     recommend: list[str] = field(default_factory=list)
     summary: list[str] = field(default_factory=list)
+    rare: list[str] = field(default_factory=list)
+    """Asked of every candidate: does it still say that it was not told?"""
     told_now: list[dict[str, str]] = field(default_factory=list)
 
     @classmethod
@@ -149,12 +151,10 @@ def synthesize(
     )
     facts: dict[tuple, list[tuple[QAPair, bool]]] = {}
     for pair, answer in zip(candidates, answers, strict=True):
-        if is_abstention(answer):
-            continue  # The question asks for something else: it speaks neither for nor against.
-        is_right = agrees(pair, answer) and is_evident(pair, answer, turns)
-        facts.setdefault((pair.turn_ids, normalise(pair.value)), []).append(
-            (replace(pair, answer=answer), is_right)
-        )
+        wordings = facts.setdefault((pair.turn_ids, normalise(pair.value)), [])
+        if not is_abstention(answer):  # else it asks for something else: neither for nor against
+            is_right = agrees(pair, answer) and is_evident(pair, answer, turns)
+            wordings.append((replace(pair, answer=answer), is_right))
     kept: list[list[QAPair]] = []
     num_asked = num_doubtful = 0
     for wordings in facts.values():
@@ -201,12 +201,13 @@ def ask_bank(
 ) -> tuple[list[QAPair], list[QAPair]]:
     """Ask the general questions; return the pairs that a user turn supports and the teacher is sure
     of, and the negatives."""
-    questions = [*bank.questions, *bank.others]
+    questions = [*bank.questions, *bank.others, *bank.rare]
     answers = answer_with(model, questions, context, checkpoint=checkpoint, stage="bank")
     supported, negatives = [], []
     for question, answer in zip(questions, answers, strict=True):
         if is_abstention(answer):
-            negatives.append(QAPair(question, answer, "", "negative", "train"))
+            use = "probe" if question in bank.rare else "train"
+            negatives.append(QAPair(question, answer, "", "negative", use))
             continue
         value, turn_id = supported_value(answer, question, turns)
         if value:

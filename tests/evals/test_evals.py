@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from agent.memory.buffer import ExperienceBuffer
 from agent.memory.probe import interval
-from evals.conversations import group_of, kinds_of, table
+from agent.settings import Settings
+from evals.conversations import group_of, kinds_of, run, table
 from evals.inspired import longest, replay
 
 INSPIRED = Path(os.environ.get("INSPIRED_TEST", "test.jsonl"))
@@ -39,7 +41,8 @@ def say(user, session, text, reply, passed, memory="on", tokens=0):
 
 @pytest.fixture
 def experiment(tmp_path):
-    """Two users, their scripts and results; bob's last reply holds what ada told."""
+    """Two users, their scripts and results: bob's memory gives what ada told, ada's learned nothing,
+    so that all she told stands in the prompt."""
     for user, home, answer in (
         ("ada", "Turin", "You live in Turin."),
         ("bob", "Ghent", "In Turin."),
@@ -47,10 +50,12 @@ def experiment(tmp_path):
         (tmp_path / f"{user}.yaml").write_text(SCRIPT.format(user=user, home=home))
         steps = [
             say(user, "1", f"I live in {home}.", "Noted!", None, tokens=30),
-            {"kind": "consolidate", "user": user, "published": True, "seconds": 40.0, "adapter_bytes": 7},
+            {"kind": "consolidate", "user": user, "published": user == "bob", "seconds": 40.0, "adapter_bytes": 7,
+             "reason": "it passed its probe" if user == "bob" else "it recalls too little"},
+            {"kind": "consolidate", "user": user, "published": False, "reason": "nothing to learn"},
             say(user, "2", "Where do I live?", f"You live in {home}.", True, "prompt", 30),
             say(user, "3", "Where do I live?", "You haven't told me.", False, "off"),
-            say(user, "4", "Where do I live?", answer, user == "ada"),
+            say(user, "4", "Where do I live?", answer, user == "ada", tokens=30 * (user == "ada")),
             say(user, "4", 'What is my "boat" called?', "You haven't told me.", True),
             say(user, "5", "I moved to Oslo.", "Noted!", None),
             say(user, "5", "Where's home now?", "In Oslo.", True),
@@ -68,13 +73,15 @@ def test_every_row_counts_its_own_lines(experiment):
     assert counts["prompt (ceiling)"] == "2 of 2"
     assert counts["base (floor)"] == "0 of 2"
     assert counts["memory"] == "1 of 2"
+    assert counts["memory, nothing of it in the prompt"] == "0 of 1"
     assert counts["told now, in this chat"] == "2 of 2"
     assert counts["never told: abstains"] == "2 of 2"
     assert counts["memory, kinds in the bank"] == "1 of 2"
     assert counts["memory, kinds in neither"] == "–"
     assert counts["memory, asked in the fourth turn or later"] == "–"
     assert counts["replies that give another user's value"] == "1"
-    assert counts["most memory tokens in a prompt after consolidation"] == "0"
+    assert counts["most memory tokens in a prompt after consolidation"] == "30"
+    assert counts["consolidations published"] == "1 of 2"
     assert counts["seconds of one, median"] == "40"
 
 
@@ -87,6 +94,31 @@ def test_kinds_of_fact_are_read_from_the_comments(experiment):
         "in the corpus, not in the bank",
         "in neither",
     ]
+
+
+def test_all_scripts_run_in_one_folder_and_what_was_interrupted_begins_anew(tmp_path, tiny_folder):
+    paths = [tmp_path / f"{user}.yaml" for user in ("ada", "bob", "cleo")]
+    for path in paths:
+        path.write_text(f"- user: {path.stem}\n  steps: [{{session: [I am {path.stem}.]}}]\n")
+    settings = Settings(model=str(tiny_folder), num_slots=2, max_reply_tokens=8)
+    out = tmp_path / "out"
+
+    def sessions() -> dict[str, list[str]]:
+        with ExperienceBuffer(out / "data" / "experience.db", read_only=True) as buffer:
+            return {
+                path.stem: [turn.session_id for turn in buffer.turns(path.stem)] for path in paths
+            }
+
+    run(paths[:2], out, settings, show=lambda line: None)
+    first = sessions()
+    assert [len(first[user]) for user in ("ada", "bob", "cleo")] == [1, 1, 0]
+    (out / "bob.json").unlink()  # as if it had been interrupted
+    run(paths, out, settings, show=lambda line: None)
+    again = sessions()
+    assert [len(again[user]) for user in ("ada", "bob", "cleo")] == [1, 1, 1]
+    assert (again["ada"] == first["ada"], again["bob"] == first["bob"]) == (True, False)
+    assert {path.stem for path in out.glob("*.json")} == {"ada", "bob", "cleo"}
+    run(paths, out, settings.model_copy(update={"model": "nowhere"}))  # opens nothing
 
 
 def test_the_interval_of_nine_in_ten_is_wilsons():

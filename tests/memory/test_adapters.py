@@ -1,6 +1,7 @@
 """Generations on disk: whole or not there, and never taken for another model's."""
 
 import json
+import resource
 
 import pytest
 import torch
@@ -94,16 +95,29 @@ def test_a_missing_folder_leaves_no_memory_and_says_so(store):
     assert store.usable("ada", 0, base_hash=BASE_HASH) == (0, None)
 
 
-def test_a_full_disk_leaves_nothing_half_written(store, monkeypatch):
+@pytest.mark.parametrize("limit", [100, 10_000])
+def test_a_full_disk_leaves_nothing_half_written(store, limit):
+    """The card, or already the weights, grow past what the system allows a file."""
     publish(store, 1)
-
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("agent.memory.adapters._flush", full)
-    with pytest.raises(AdapterError, match="No space left on device"):
-        publish(store, 2)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+    try:
+        with pytest.raises(AdapterError, match="Make room on the disk") as caught:
+            store.publish(
+                "ada", 2, {"a": torch.ones(1000)}, config={}, card={"base_hash": "b" * 20_000}
+            )
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert "File too large" in str(caught.value)
     assert [path.name for path in (store.folder / "ada").iterdir()] == ["v0001"]
+
+
+def test_what_was_found_whole_is_read_again_once_it_has_changed(store):
+    path = publish(store, 1) / WEIGHTS
+    assert store.usable("ada", 1, base_hash=BASE_HASH) == (1, None)
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    assert store.usable("ada", 1, base_hash=BASE_HASH)[0] == 0
+    assert store.usable("ada", 1, base_hash="other")[0] == 0
 
 
 def test_deleting_a_user_leaves_the_others(store):

@@ -87,8 +87,11 @@ def test_superseded_pairs_are_live_again_when_their_generation_is_gone(buffer):
         superseded=[old.id], report={},
     )  # fmt: skip
     assert [pair.question for pair in buffer.pairs("ada")] == ["two"]
+    assert old.id in [pair.id for pair in buffer.pairs("ada", with_corrected=True)]
     buffer.roll_back("ada", 1)
     assert [pair.id for pair in buffer.pairs("ada")] == [old.id]
+    # What only a generation knew that was taken back may be dealt anew.
+    assert [pair.id for pair in buffer.pairs("ada", with_corrected=True)] == [old.id]
 
 
 def test_an_error_of_the_database_holds_nothing_a_user_said(buffer):

@@ -12,14 +12,21 @@ import torch
 
 from agent.errors import StoreError
 from agent.memory.adapters import CARD, served_name
-from agent.memory.job import Job, Turnstile
+from agent.memory.job import Job, Report, Turnstile
+from agent.memory.synthesis import Synthesis
 
 FACT = "I live in Turin."
 
 
 @pytest.fixture
 def agent(make_agent, tiny_model):
-    return make_agent(tiny_model, question_rounds=1, use_question_bank=False, max_context_tokens=64)
+    return make_agent(
+        tiny_model,
+        question_rounds=1,
+        use_question_bank=False,
+        max_context_tokens=64,
+        ask_above_seconds=1e9,
+    )
 
 
 def tell(agent, message=FACT, user_id="ada", session_id="s1"):
@@ -99,6 +106,70 @@ def test_a_cancelled_consolidation_keeps_the_turns_and_is_not_tried_again_by_its
     tell(agent, "And I love westerns.")
     clock.forward(61)
     assert agent.consolidator.run_once()[0].reason == "nothing to learn"
+
+
+def test_cancelling_stops_all_that_waits_and_nothing_of_it_is_tried_again(agent, clock):
+    for _ in range(6):
+        tell(agent, FACT * 2)
+    clock.forward(61)
+    reports = agent.consolidator.run(
+        "ada", on_progress=lambda progress: agent.consolidator.cancel("ada")
+    )
+    assert len(reports) == 1
+    assert len(agent.buffer.pending("ada")) == 6
+    assert agent.consolidator.run_once() == []
+
+
+def test_a_cancel_at_the_end_of_a_slice_holds_for_the_next(agent, monkeypatch):
+    for _ in range(6):
+        tell(agent, FACT * 2)
+    real = agent.buffer.skip
+
+    def then_cancelled(*arguments, **options):
+        real(*arguments, **options)
+        assert agent.consolidator.cancel("ada")
+
+    monkeypatch.setattr(agent.buffer, "skip", then_cancelled)
+    first, second = agent.consolidator.run("ada")
+    assert first.reason == "nothing to learn"
+    assert "cancelled" in second.reason
+    assert not agent.consolidator.cancel("ada")
+
+
+def test_a_generation_that_the_database_did_not_take_is_not_left_on_disk(agent, monkeypatch):
+    turn = tell(agent)
+    consolidation = agent.consolidator._consolidation
+    agent.model.slots.start_training(None, seed=0)
+    tensors = agent.model.slots.trained_tensors()
+    report = Report("ada", 1, True, "it passed its probe", 1)
+    material = Synthesis("", {}, [], [], num_doubtful=0, teacher_agreement=None)
+    job = Job("ada", Turnstile(), cancelled=threading.Event())
+
+    def full(*arguments, **options):
+        assert agent.store.card("ada", 1)["stage_seconds"]
+        raise StoreError("The disk is full.")
+
+    monkeypatch.setattr(agent.buffer, "publish", full)
+    with pytest.raises(StoreError):
+        consolidation._publish(
+            report, material, tensors, [turn], 1, job, rehearsed=[], superseded=[]
+        )
+    assert agent.store.generations("ada") == []
+
+
+def test_what_the_model_is_not_sure_of_stays_in_the_prompt(agent):
+    turn = tell(agent)
+    fence = agent.buffer.lease("ada", "test", seconds=60)
+    material = Synthesis("", {}, [], [], num_doubtful=1, teacher_agreement=None)
+    report = agent.consolidator._consolidation._nothing_to_learn(
+        agent.buffer.user("ada"),
+        [turn],
+        fence,
+        material,
+        Job("ada", Turnstile(), cancelled=threading.Event()),
+    )
+    assert "not sure" in report.reason
+    assert [waiting.id for waiting in agent.buffer.pending("ada")] == [turn.id]
 
 
 def test_an_unexpected_error_is_reported_by_its_kind_and_keeps_the_turns(agent, caplog):
@@ -253,7 +324,7 @@ def test_the_estimate_leaves_no_gradient_behind(agent):
 
 def test_replies_go_first_but_not_for_ever():
     turnstile = Turnstile()
-    job = Job("ada", turnstile)
+    job = Job("ada", turnstile, cancelled=threading.Event())
     with turnstile.reply():
         time.sleep(0.1)  # work of the last step
         began = time.monotonic()
@@ -265,7 +336,7 @@ def test_replies_go_first_but_not_for_ever():
 
 def test_a_step_goes_on_as_soon_as_the_reply_has_ended():
     turnstile = Turnstile()
-    job = Job("ada", turnstile)
+    job = Job("ada", turnstile, cancelled=threading.Event())
     has_begun = threading.Event()
 
     def reply():

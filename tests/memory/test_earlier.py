@@ -12,6 +12,7 @@ from agent.memory.earlier import (
     superseded,
     to_compare,
     to_rehearse,
+    up_to_date,
 )
 from agent.memory.questions import QAPair
 from agent.memory.synthesis import Synthesis
@@ -72,6 +73,38 @@ def test_a_question_that_has_another_answer_now_is_superseded():
     pairs = [new("where do I live?", "Oslo"), new("my name?", "Ada")]
     earlier = [old("Where do I live?", number=1), old("My name?", "Ada", number=2)]
     assert superseded(earlier, material(pairs), [turn(9, "x")], teacher, checkpoint=nothing) == {1}
+
+
+def test_what_is_no_fact_supersedes_none():
+    teacher = Teacher({"": "You haven't told me that yet."})
+    told_now = QAPair(
+        "Where do I live?", "In Oslo.", "", "told now", "train", before=(("I moved.", "Ok."),)
+    )
+    pairs = [new("Where do I live?"), told_now, QAPair("Have I seen Heat?", "Yes.", "", "taste", "train")]  # fmt: skip
+    earlier = [old("Where do I live?", number=1), old("Have I seen Heat?", "yes", number=2)]
+    assert superseded(earlier, material(pairs), [turn(9, "x")], teacher, checkpoint=nothing) == set()  # fmt: skip
+
+
+def test_an_old_slice_that_is_tried_again_does_not_undo_its_correction():
+    pairs = [new("Where do I live?"), new("My town?", use="probe"), new("My name?", "Ada")]
+    later = [old("where do I live?", "Oslo", source=12), old("My name?", "Ada", source=12)]
+    assert up_to_date(material(pairs), later).pairs == pairs[2:]
+    before = [old("where do I live?", "Oslo", source=3)]
+    assert up_to_date(material(pairs), before).pairs == pairs
+
+
+def test_what_this_slice_answers_is_no_negative():
+    negatives = [QAPair(question, "", "", "negative", "train") for question in ("Where do I live?", "My age?")]  # fmt: skip
+    found = never_told(
+        material([new("where do I live?")], negatives), [], "", BASE, Teacher({}), checkpoint=nothing
+    )  # fmt: skip
+    assert [pair.question for pair in found] == ["My age?"]
+
+
+def test_what_is_asked_for_this_alone_only_probes():
+    negatives = [QAPair(f"My {thing}?", "", "", "negative", "probe") for thing in "abcdefgh"]
+    found = never_told(material(negatives=negatives), [], "", BASE, Teacher({}), checkpoint=nothing)
+    assert {pair.use for pair in found} == {"probe"}
 
 
 def test_what_earlier_turns_answer_is_no_negative():

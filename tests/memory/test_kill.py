@@ -79,5 +79,5 @@ def test_a_killed_consolidation_is_made_up_for(learned_once, tmp_path):
     )  # fmt: skip
     with MovieAgent.open(Settings(data_dir=folder, **QUICK)) as agent:
         (report,) = agent.consolidate("ada")
-        assert (report.published, report.generation) == (True, 3)
+        assert (report.published, report.generation) == (True, 2)
         assert agent.buffer.pending("ada") == []

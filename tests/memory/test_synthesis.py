@@ -9,7 +9,7 @@ import torch
 
 from agent import prompts
 from agent.memory.encoder import SentenceEncoder
-from agent.memory.lesson import Lesson
+from agent.memory.lesson import Asked, Lesson, with_talk
 from agent.memory.questions import (
     MAX_YES_OR_NO,
     QAPair,
@@ -217,6 +217,17 @@ def test_a_batch_holds_no_more_negatives_than_positives_and_two_fifths_replay():
     assert {name: drawn.count(name) for name in ("new", "never_told", "unrelated")} == {
         "new": 9, "never_told": 4, "unrelated": 3,
     }  # fmt: skip
+
+
+def test_two_fifths_of_what_is_asked_stands_after_unrelated_turns():
+    talk = [(f"message {i}", f"reply {i}") for i in range(6)]
+    asked = [Asked(f"question {i}?", "yes") for i in range(300)]
+    found = with_talk(asked, talk, random.Random(0))
+    assert found[:300] == asked
+    again = found[300:]
+    assert 0.36 < len(again) / len(found) < 0.44
+    assert {len(item.before) for item in again} == {1, 2, 3, 4}
+    assert all(set(item.before) <= set(talk) for item in again)
 
 
 def test_certainty_is_the_probability_of_the_whole_answer(tiny_model):

@@ -52,7 +52,9 @@ def refuse(*_):
     raise ModelError("No model in ./x: config.json is missing. Pass *another* folder.")
 
 
-def test_a_model_that_cannot_be_loaded_is_named_in_the_panel_and_below_the_chat(agent):
+def test_a_model_that_cannot_be_loaded_is_named_in_the_log_the_panel_and_below_the_chat(
+    agent, caplog
+):
     with Desk(agent.settings, None, open_agent=refuse) as desk:
         history, line, box = say(desk)
         assert (history, box) == ([], FACT)
@@ -62,6 +64,8 @@ def test_a_model_that_cannot_be_loaded_is_named_in_the_panel_and_below_the_chat(
     assert "Pass *another* folder" in re.sub(r"\\(.)", r"\1", line)
     assert r"Pass \*another\* folder" in panel.text
     assert not panel.can_learn
+    (record,) = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert "No model in ./x: config.json is missing." in record.getMessage()
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")

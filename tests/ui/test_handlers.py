@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from agent.errors import AgentError, ConfigError
+from agent.errors import AgentError, ConfigError, StoreError
 from agent.memory.folder import check_user_id, user_id_of
 from tests.talking import FACT, QUESTION
 from tests.ui.talking import ADA, BOB, begin, kept, learn, say, tell, until
@@ -115,6 +115,25 @@ def test_a_new_message_ends_the_reply_before_it_in_the_same_chat(desk, agent):
     assert [message for message, _ in kept(agent)] == [FACT, QUESTION]
 
 
+def test_a_reply_that_is_slow_to_stop_is_waited_for_so_that_undo_finds_the_right_turn(desk, agent):
+    updates = begin(desk)
+
+    class Slow(threading.Event):
+        """Any number of seconds is over before the reply ends."""
+
+        def wait(self, timeout=None):
+            if timeout is None:
+                list(updates)
+            return self.is_set()
+
+    desk.chat(ADA.session_id).answering.ended = Slow()
+    say(desk, QUESTION)
+    list(updates)
+    handlers.take_back(desk, ADA, 2)
+    assert retracted(agent) == [QUESTION]
+    assert kept(agent) == [(FACT, True)]
+
+
 def test_what_goes_wrong_is_said_and_the_message_goes_back_into_the_box(desk, agent):
     before = say(desk)[0]
     updates = list(handlers.reply(desk, ADA, "\u200b", memory=True))
@@ -202,6 +221,22 @@ def test_what_was_taken_back_cannot_be_taken_back_again(desk, agent):
     assert (history, box) == (None, None)
     assert "nothing was taken back" in line.replace("\\", "")
     assert len(agent.buffer.turns("ada", with_retracted=True)) == 1
+
+
+def test_what_could_not_be_taken_back_can_be_taken_back_later(desk, agent, monkeypatch):
+    def full(*_):
+        raise StoreError("The disk is full.")
+
+    before = say(desk)[0]
+    with monkeypatch.context() as broken:
+        broken.setattr(agent.buffer, "retract", full)
+        with pytest.raises(StoreError):
+            handlers.take_back(desk, ADA, 0)
+        (update,) = handlers.say_again(desk, ADA, 0, memory=True)
+    assert update == (None, r"The disk is full\.", None)
+    assert say(desk, QUESTION)[0][:2] == before
+    handlers.take_back(desk, ADA, 0)
+    assert retracted(agent) == [FACT, QUESTION]
 
 
 # -- new chats and names ------------------------------------------------------------------------

@@ -2,6 +2,8 @@
 
 from html.parser import HTMLParser
 
+import pytest
+
 from agent.memory.job import Progress
 from tests.talking import FACT
 from tests.ui.talking import ADA, BOB, kept, learn, report, say, tell, until
@@ -58,6 +60,12 @@ def test_the_panel_tells_what_was_learned_and_how_well(desk, agent):
 def test_the_panel_says_what_was_not_understood(desk, agent):
     learn(agent, [tell(agent)], num_turns=1, num_facts=3, num_doubtful=1)
     assert "1 thing I did not understand well enough" in paragraphs(panels.panel(desk, ADA))[-1]
+
+
+@pytest.mark.parametrize("reason", ["nothing to learn", "It forgot too much."])
+def test_the_panel_says_what_was_not_understood_when_nothing_was_learned_too(reason):
+    said = panels.describe(report(published=False, reason=reason, num_doubtful=2))
+    assert said.endswith(". 2 things I did not understand well enough to learn: say it in other words, if it matters.")  # fmt: skip
 
 
 def test_the_panel_is_silent_about_what_was_not_measured(desk, agent):
