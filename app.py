@@ -12,8 +12,8 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 import typer
 
 from agent.errors import AgentError
-from agent.memory.folder import check_host, check_model, lock_folder
-from agent.settings import Settings
+from agent.memory.folder import check_host, lock_folder
+from agent.settings import Settings, model_folder
 from ui.desk import Desk
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -34,7 +34,7 @@ def run(
         host=host, port=port, idle_seconds=idle_seconds,
     )  # fmt: skip
     check_host(settings.host)
-    check_model(settings.model)
+    model_folder(settings.model)
     lock = lock_folder(settings.data_dir)
     with Desk(settings, lock) as desk:  # loads the model in the background
         from ui.layout import serve

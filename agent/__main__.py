@@ -14,7 +14,7 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 import typer
 
 from agent.errors import AgentError, ConfigError
-from agent.memory.folder import check_model, check_user_id, lock_folder
+from agent.memory.folder import check_user_id, lock_folder
 
 app = typer.Typer(help=__doc__, add_completion=False, rich_markup_mode=None)
 
@@ -27,10 +27,10 @@ Quantize = Annotated[str | None, typer.Option(help="nf4 or none [nf4]")]
 
 
 def open_agent(**values: object):
-    from agent.settings import Settings
+    from agent.settings import Settings, model_folder
 
     settings = Settings.read(**values)
-    check_model(settings.model)
+    model_folder(settings.model)
     lock = lock_folder(settings.data_dir)  # a wrong folder is refused before seconds of imports
     from agent.movie_agent import MovieAgent
 
@@ -97,7 +97,7 @@ def script(
             )
     end_progress()
     if json_path is not None:
-        json_path.write_text(json.dumps(result, indent=1, ensure_ascii=False))
+        json_path.write_text(json.dumps(result, indent=1, ensure_ascii=False), encoding="utf-8")
     typer.echo(f"{result['passed']} of {result['asked']} as expected")
     raise typer.Exit(int(result["passed"] < result["asked"]))
 
@@ -174,11 +174,12 @@ def status(
     user: Annotated[str | None, typer.Option("--user")] = None, data_dir: DataDir = None
 ) -> None:
     """Say what is stored, learned and pending."""
-    from agent.memory.adapters import AdapterStore, served_name
+    from agent.memory.adapters import AdapterStore
     from agent.memory.buffer import ExperienceBuffer
     from agent.settings import Settings
 
     folder = Settings.read(data_dir=data_dir).data_dir
+    store = AdapterStore(folder / "adapters")
     with ExperienceBuffer(folder / "experience.db", read_only=True) as buffer:
         users = [found for found in buffer.all_users() if user in (None, found.user_id)]
         if not users:
@@ -191,10 +192,21 @@ def status(
             turns, pending = buffer.turns(found.user_id), buffer.pending(found.user_id)
             line = f"{found.user_id}: {len(turns)} turns, {len(pending)} pending"
             if found.live_generation:
-                card = AdapterStore(folder / "adapters").card(found.user_id, found.live_generation)
-                line += f" · adapter {served_name(found.user_id, found.live_generation)} ({card.get('adapter_bytes', 0) / 1e6:.1f} MB)"
-                line += f" · recall {share(card.get('recall'))} (floor {share(card.get('floor'))})"
+                line += f" · {adapter_line(store, found.user_id, found.live_generation)}"
             typer.echo(line)
+
+
+def adapter_line(store, user_id: str, generation: int) -> str:
+    from agent.memory.adapters import served_name
+
+    try:
+        card = store.card(user_id, generation)
+    except AgentError as error:  # of one user: the others are still shown
+        return str(error)
+    line = (
+        f"adapter {served_name(user_id, generation)} ({card.get('adapter_bytes', 0) / 1e6:.1f} MB)"
+    )
+    return line + f" · recall {share(card.get('recall'))} (floor {share(card.get('floor'))})"
 
 
 @app.command()

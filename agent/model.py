@@ -43,6 +43,7 @@ from agent import prompts
 from agent.errors import ModelError
 from agent.packing import Answered, common_prefix, packed
 from agent.prompts import Message
+from agent.settings import model_folder
 from agent.slots import AdapterSlots, using
 
 logger = logging.getLogger(__name__)
@@ -336,14 +337,8 @@ def _find(name: str) -> str:
     """Return what transformers can load for a --model."""
     if name == "house":
         name = str(HOUSE_DIR)
-    looks_like_folder = name.startswith((".", "/", "~")) or Path(name).expanduser().is_dir()
-    if looks_like_folder:
-        folder = Path(name).expanduser()
-        if not (folder / "config.json").is_file():
-            raise ModelError(
-                f"No model in {folder}: config.json is missing. Pass --model house, a folder that has one, or a hub id."
-            )
-        return str(folder)
+    if folder := model_folder(name):
+        return folder
     try:
         if not try_to_load_from_cache(name, "config.json"):
             # Asked once: without a network, downloads try again for a minute and a half.

@@ -4,13 +4,14 @@ Read from arguments, then `IMPRINT_*` variables, then `.env`. Settings stop at `
 parts below take plain values.
 """
 
+import os
 from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from agent.errors import ConfigError
+from agent.errors import ConfigError, ModelError
 
 
 class Settings(BaseSettings):
@@ -126,6 +127,10 @@ class Settings(BaseSettings):
         """
         try:
             return cls(**{name: value for name, value in values.items() if value is not None})
+        except UnicodeDecodeError as error:
+            raise ConfigError(
+                "The file .env is no UTF-8 text. Save it as UTF-8, or remove it."
+            ) from error
         except ValidationError as error:
             first = error.errors()[0]
             name = ".".join(map(str, first["loc"]))
@@ -133,3 +138,19 @@ class Settings(BaseSettings):
                 f"{name} is {first['input']!r}: {first['msg'].lower()}. "
                 f"Correct the flag, or the variable IMPRINT_{name.upper()}."
             ) from error
+
+
+def model_folder(name: str) -> str | None:
+    """Return the folder that a --model names, None for "house" and hub ids; before seconds of imports.
+
+    Raises:
+        ModelError: If it is a folder's name, and config.json is missing there.
+    """
+    folder = os.path.expanduser(name)
+    if name == "house" or not (name.startswith((".", "/", "~")) or os.path.isdir(folder)):
+        return None
+    if not os.path.isfile(os.path.join(folder, "config.json")):
+        raise ModelError(
+            f"No model in {Path(folder)}: config.json is missing. Pass --model house, a folder that has one, or a hub id."
+        )
+    return folder

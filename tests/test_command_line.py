@@ -13,8 +13,9 @@ import pytest
 from agent.__main__ import describe, main
 from agent.memory.adapters import AdapterStore
 from agent.memory.buffer import ExperienceBuffer
-from agent.memory.folder import check_model, lock_folder
+from agent.memory.folder import lock_folder
 from agent.memory.job import Report
+from agent.settings import model_folder
 
 ROOT = Path(__file__).parent.parent
 
@@ -108,6 +109,7 @@ def only_error(stderr: str) -> str:
         (["status", "--folder", "d"], "No such option: --folder"),
         (["consolidate"], "Missing option '--user'"),
         (["remember"], "No such command 'remember'"),
+        (["status", "--data-dir", "x" * 300], "No experience buffer"),
         ([], "Missing command"),
     ],
 )  # fmt: skip
@@ -127,6 +129,13 @@ def test_a_fault_is_one_line_and_exit_code_2(command, tmp_path, arguments, reaso
     assert code == 2
     assert reason in only_error(err)
     assert out == ""
+
+
+def test_an_env_file_that_is_no_text_is_named(command, tmp_path):
+    (tmp_path / ".env").write_bytes(b"IMPRINT_SEED=\xff")
+    code, _, err = command("status")
+    assert code == 2
+    assert ".env" in only_error(err)
 
 
 def test_a_second_process_on_the_folder_names_the_first(tmp_path):
@@ -162,12 +171,21 @@ def test_a_fault_of_the_app_is_one_line_before_the_page_is_up(tmp_path, flag, va
 def test_a_hub_id_and_house_are_no_folders_even_beside_one(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "house").mkdir()
-    check_model("house")
-    check_model("nowhere/at-all")
-    check_model("x" * 300)
+    assert {model_folder(name) for name in ("house", "nowhere/at-all", "x" * 300)} == {None}
 
 
 # -- what a command does -------------------------------------------------------------------------
+
+
+def test_status_shows_everybody_even_beside_a_damaged_adapter(command, tmp_path):
+    with ExperienceBuffer(tmp_path / "experience.db") as buffer:
+        for user_id in ("ada", "bob"):
+            turn = buffer.append(user_id, "s1", message="Hi", reply="Hi")
+            fence = buffer.lease(user_id, "test", seconds=1)
+            buffer.publish(user_id, fence, turn_ids=[turn.id], generation=1, report={})
+    code, out, _ = command("status", "--data-dir", str(tmp_path))
+    assert code == 0
+    assert out.count("is damaged") == 2
 
 
 def test_status_works_beside_a_running_process(command, tmp_path):

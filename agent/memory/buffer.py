@@ -11,6 +11,7 @@ nor learned.
 """
 
 import json
+import os
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -59,7 +60,7 @@ class ExperienceBuffer:
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.path, self._now = path, now
-        if read_only and not path.exists():
+        if read_only and not os.path.exists(path):  # which, unlike its namesake, never raises
             raise StoreError(
                 f"No experience buffer at {path}: nothing was ever said here. Check --data-dir."
             )

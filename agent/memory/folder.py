@@ -9,7 +9,7 @@ from pathlib import Path
 
 import filelock
 
-from agent.errors import ConfigError, ModelError, StoreError
+from agent.errors import ConfigError, StoreError
 
 DataLock = filelock.BaseFileLock
 
@@ -87,18 +87,4 @@ def check_host(host: str) -> None:
         raise ConfigError(
             f"--host is {host!r}, but the page works only on 127.0.0.1: there are no accounts yet, and from another "
             f"computer anyone could pick anyone's name. Leave --host at 127.0.0.1."
-        )
-
-
-def check_model(name: str) -> None:
-    """Refuse a folder without a model, before seconds of imports.
-
-    Raises:
-        ModelError: If the name is a folder's, and config.json is missing there.
-    """
-    folder = os.path.expanduser(name)
-    is_folder = name.startswith((".", "/", "~")) or os.path.isdir(folder)
-    if name != "house" and is_folder and not os.path.isfile(os.path.join(folder, "config.json")):
-        raise ModelError(
-            f"No model in {Path(folder)}: config.json is missing. Pass --model house, a folder that has one, or a hub id."
         )
