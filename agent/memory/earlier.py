@@ -110,8 +110,8 @@ def never_told(
 ) -> list[QAPair]:
     """Keep of the negatives what neither the earlier pairs, nor the live generation, nor the
     teacher with the earlier turns in its prompt answers, and what this slice does not answer in a
-    narrower window (docs/method.md, rule 5). A third of the bank's, and those that are asked for
-    this alone, only probe: always the same, so that none trains in another generation.
+    narrower window (docs/method.md, rule 5). A third of them only probes: always the same, so that
+    none trains in another generation.
 
     Args:
         before: Transcript of the turns before this slice.
@@ -125,7 +125,7 @@ def never_told(
         kept = [pair for pair, answer in zip(kept, answers, strict=True) if is_abstention(answer)]
     known = {normalise(pair.question) for pair in (*material.pairs, *earlier) if pair.value}
     return [
-        replace(pair, use="probe" if number_of(pair.question) % 3 == 0 else pair.use)
+        replace(pair, use="probe" if number_of(pair.question) % 3 == 0 else "train")
         for pair in kept
         if normalise(pair.question) not in known
     ]

@@ -97,7 +97,7 @@ class QuestionBank:
     recommend: list[str] = field(default_factory=list)
     summary: list[str] = field(default_factory=list)
     rare: list[str] = field(default_factory=list)
-    """Asked of every candidate: does it still say that it was not told?"""
+    """Questions about a person that hardly anybody answers."""
     told_now: list[dict[str, str]] = field(default_factory=list)
 
     @classmethod
@@ -206,8 +206,7 @@ def ask_bank(
     supported, negatives = [], []
     for question, answer in zip(questions, answers, strict=True):
         if is_abstention(answer):
-            use = "probe" if question in bank.rare else "train"
-            negatives.append(QAPair(question, answer, "", "negative", use))
+            negatives.append(QAPair(question, answer, "", "negative", "train"))
             continue
         value, turn_id = supported_value(answer, question, turns)
         if value:

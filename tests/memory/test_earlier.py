@@ -101,12 +101,6 @@ def test_what_this_slice_answers_is_no_negative():
     assert [pair.question for pair in found] == ["My age?"]
 
 
-def test_what_is_asked_for_this_alone_only_probes():
-    negatives = [QAPair(f"My {thing}?", "", "", "negative", "probe") for thing in "abcdefgh"]
-    found = never_told(material(negatives=negatives), [], "", BASE, Teacher({}), checkpoint=nothing)
-    assert {pair.use for pair in found} == {"probe"}
-
-
 def test_what_earlier_turns_answer_is_no_negative():
     negatives = [
         QAPair(question, "", "", "negative", "train")
