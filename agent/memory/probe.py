@@ -9,7 +9,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from math import sqrt
+from math import ceil, floor, sqrt
 from typing import Protocol
 
 _VALUE = "\x00"
@@ -236,8 +236,8 @@ def gate(
         figures.teacher_agreement or 1.0
     ):
         return (
-            f"it answers {figures.recall:.0%} of the questions about what is new, "
-            f"and {min_recall_share * (figures.teacher_agreement or 1.0):.0%} are wanted"
+            f"it answers {floor(100 * figures.recall)}% of the questions about what is new, "
+            f"and {ceil(100 * min_recall_share * (figures.teacher_agreement or 1.0))}% are wanted"
         )
     if (
         figures.recall_earlier is not None
@@ -249,7 +249,7 @@ def gate(
         )
     if figures.abstention is not None and figures.abstention < min_abstention:
         return (
-            f'it says "you have not told me" to {figures.abstention:.0%} of the questions about things never told, '
+            f'it says "you have not told me" to {floor(100 * figures.abstention)}% of the questions about things never told, '
             f"and {min_abstention:.0%} are wanted"
         )
     if figures.damage_nats > max_damage_nats:
