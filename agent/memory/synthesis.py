@@ -69,7 +69,8 @@ class Synthesis:
     pairs: list[QAPair]
     negatives: list[QAPair]
     num_doubtful: int
-    """Facts for which the teacher contradicted itself or the evidence: not trained."""
+    """Facts for which the teacher contradicted itself or the evidence, and messages about which it
+    answered none of the questions: not trained."""
     teacher_agreement: float | None
     """Share of wordings the teacher answered to which it gave the value, over the kept facts."""
 
@@ -157,13 +158,19 @@ def synthesize(
             wordings.append((replace(pair, answer=answer), is_right))
     kept: list[list[QAPair]] = []
     num_asked = num_doubtful = 0
-    for wordings in facts.values():
+    unread: set[tuple[int, ...]] = set()
+    for (turn_ids, _), wordings in facts.items():
+        if not wordings:
+            unread.add(turn_ids)
+            continue
         right = [pair for pair, is_right in wordings if is_right]
         if len(right) < 2 or len(right) < 2 / 3 * len(wordings) - 1e-9:
             num_doubtful += 1
             continue
         num_asked += len(wordings)
         kept.append(right)
+    read = {turn_ids for (turn_ids, _), wordings in facts.items() if wordings}
+    num_doubtful += len(unread - read)
     agreement = sum(map(len, kept)) / num_asked if kept else None
     gone = corrected(model, kept, turns, checkpoint=checkpoint)
     pairs = [pair for i, fact in enumerate(kept) if i not in gone for pair in deal(fact, rng)]
