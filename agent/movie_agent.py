@@ -120,7 +120,7 @@ class MovieAgent:
         try:
             buffer = ExperienceBuffer(settings.data_dir / "experience.db")
             store = AdapterStore(settings.data_dir / "adapters")
-            buffer.release_all()
+            buffer.leases.end_all()
             store.remove_drafts()
             _remove_orphans(buffer, store)
             model = LanguageModel.load(

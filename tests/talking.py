@@ -38,12 +38,12 @@ def learn(agent, turns=(), *, user_id="ada", seed=0, base_hash=None, pairs=(), r
         user_id, number, random_tensors(agent, seed), config={},
         card={"base_hash": base_hash or agent.model.base_hash},
     )  # fmt: skip
-    fence = agent.buffer.lease(user_id, "test", seconds=60)
+    fence = agent.buffer.leases.take(user_id, "test", seconds=60)
     assert agent.buffer.publish(
         user_id, fence, turn_ids=[turn.id for turn in turns], generation=number,
         new_pairs=pairs, report=report or {},
     )  # fmt: skip
-    agent.buffer.release(user_id, fence)
+    agent.buffer.leases.release(user_id, fence)
     return path
 
 

@@ -181,7 +181,7 @@ def test_status_shows_everybody_even_beside_a_damaged_adapter(command, tmp_path)
     with ExperienceBuffer(tmp_path / "experience.db") as buffer:
         for user_id in ("ada", "bob"):
             turn = buffer.append(user_id, "s1", message="Hi", reply="Hi")
-            fence = buffer.lease(user_id, "test", seconds=1)
+            fence = buffer.leases.take(user_id, "test", seconds=1)
             buffer.publish(user_id, fence, turn_ids=[turn.id], generation=1, report={})
     code, out, _ = command("status", "--data-dir", str(tmp_path))
     assert code == 0
@@ -198,7 +198,7 @@ def test_status_works_beside_a_running_process(command, tmp_path):
         AdapterStore(tmp_path / "adapters").publish(
             "ada", 1, {}, config={}, card={"base_hash": "f" * 64, "recall": 0.875, "floor": None}
         )
-        fence = buffer.lease("ada", "test", seconds=60)
+        fence = buffer.leases.take("ada", "test", seconds=60)
         buffer.publish("ada", fence, turn_ids=[turns[0].id], generation=1, report={})
         code, out, err = command("status", "--data-dir", tmp_path)
         only_bob = command("status", "--data-dir", tmp_path, "--user", "bob")
@@ -216,7 +216,7 @@ def test_status_shows_a_dash_for_what_a_card_lacks_or_what_the_terminal_has_inst
 ):
     with ExperienceBuffer(tmp_path / "experience.db") as buffer:
         turn = buffer.append("ada", "s1", message="Hi", reply="Noted!")
-        fence = buffer.lease("ada", "test", seconds=60)
+        fence = buffer.leases.take("ada", "test", seconds=60)
         buffer.publish("ada", fence, turn_ids=[turn.id], generation=1, report={})
     path = tmp_path / "adapters" / "ada" / "v0001" / "card.json"
     path.parent.mkdir(parents=True)

@@ -133,7 +133,7 @@ def test_gradients_are_the_same_before_and_after_a_reply(tiny_folder, monkeypatc
     """bitsandbytes repacks 4-bit weights at the first forward without gradients; gradients
     through the packed weights were wrong (cosine -0.4 to 1 in the first layer)."""
     if not is_unpacked:
-        monkeypatch.setattr("agent.model.MAX_UNPACKED_BYTES", 0)
+        monkeypatch.setattr("agent.checkpoint.MAX_UNPACKED_BYTES", 0)
     model = LanguageModel.load(
         str(tiny_folder), num_slots=1, lora_rank=4, lora_alpha=8, compute=torch.float32
     )

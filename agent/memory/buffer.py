@@ -13,7 +13,7 @@ nor learned.
 import json
 import os
 from collections.abc import Callable, Iterable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -21,6 +21,7 @@ import sqlalchemy as sa
 from agent.errors import StoreError
 from agent.memory.database import Database
 from agent.memory.folder import check_user_id
+from agent.memory.leases import Leases
 from agent.memory.tables import (
     StoredPair,
     Turn,
@@ -65,6 +66,7 @@ class ExperienceBuffer:
                 f"No experience buffer at {path}: nothing was ever said here. Check --data-dir."
             )
         self._database = Database(path, read_only=read_only)
+        self.leases = Leases(self._database, now)
 
     def __enter__(self) -> "ExperienceBuffer":
         return self
@@ -194,40 +196,6 @@ class ExperienceBuffer:
             )
 
     # -- the consolidator's side -------------------------------------------------
-
-    def lease(self, user_id: str, worker: str, *, seconds: float) -> int | None:
-        """Take the user for a consolidation and return the fence, None if another worker has it."""
-        now = self._now()
-        free = (
-            (users.c.lease_until.is_(None))
-            | (users.c.lease_until <= now)
-            | (users.c.lease_by == worker)
-        )
-        with self._database.writing() as connection:
-            row = connection.execute(
-                users.update()
-                .where(users.c.user_id == user_id, free)
-                .values(
-                    lease_by=worker,
-                    lease_until=now + timedelta(seconds=seconds),
-                    fence=users.c.fence + 1,
-                )
-                .returning(users.c.fence)
-            ).one_or_none()
-        return row.fence if row else None
-
-    def release(self, user_id: str, fence: int) -> None:
-        with self._database.writing() as connection:
-            connection.execute(
-                users.update()
-                .where(users.c.user_id == user_id, users.c.fence == fence)
-                .values(lease_by=None, lease_until=None)
-            )
-
-    def release_all(self) -> None:
-        """End the leases of a process that was killed. Only for who holds the folder's lock."""
-        with self._database.writing() as connection:
-            connection.execute(users.update().values(lease_by=None, lease_until=None))
 
     def publish(
         self,

@@ -173,7 +173,7 @@ class Consolidator:
         cancelled: threading.Event,
         on_progress: Callable[[Progress], None],
     ) -> Report:
-        fence = self._buffer.lease(user_id, self._worker, seconds=3600)
+        fence = self._buffer.leases.take(user_id, self._worker, seconds=3600)
         user = self._buffer.user(user_id)
         if fence is None or user is None:
             reason = "another worker is at it" if user else "the user was forgotten"
@@ -183,7 +183,7 @@ class Consolidator:
             return self._consolidation.run(user, turns, fence, self._job)
         finally:
             self._job = None
-            self._buffer.release(user_id, fence)
+            self._buffer.leases.release(user_id, fence)
 
     def _too_long(self, user_id: str) -> Report | None:
         seconds = self.estimate_seconds(user_id)

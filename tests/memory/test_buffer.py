@@ -27,7 +27,7 @@ def pair_of(
 def publish(
     buffer: ExperienceBuffer, user_id: str, turn_ids: list[int], generation: int = 1
 ) -> bool:
-    fence = buffer.lease(user_id, "worker", seconds=60)
+    fence = buffer.leases.take(user_id, "worker", seconds=60)
     return buffer.publish(
         user_id,
         fence,
@@ -58,7 +58,7 @@ def test_a_turn_is_pending_again_when_the_live_generation_falls_behind(buffer):
 def test_turns_without_anything_to_learn_are_done_with_for_good(buffer):
     known, turn = tell(buffer), tell(buffer, message="Hi")
     publish(buffer, "ada", [known.id])
-    fence = buffer.lease("ada", "worker", seconds=60)
+    fence = buffer.leases.take("ada", "worker", seconds=60)
     buffer.skip("ada", fence, turn_ids=[turn.id], report={"reason": "nothing to learn"})
     assert buffer.pending("ada") == []
     assert [t.id for t in buffer.pending("ada", live_generation=0)] == [known.id]
@@ -68,7 +68,7 @@ def test_turns_without_anything_to_learn_are_done_with_for_good(buffer):
 
 def test_a_turn_that_was_taken_back_meanwhile_is_not_published(buffer):
     turn = tell(buffer)
-    fence = buffer.lease("ada", "worker", seconds=60)
+    fence = buffer.leases.take("ada", "worker", seconds=60)
     buffer.retract(turn.id)
     assert not buffer.publish(
         "ada", fence, turn_ids=[turn.id], generation=1, new_pairs=[pair_of("ada")], report={}
@@ -81,7 +81,7 @@ def test_superseded_pairs_are_live_again_when_their_generation_is_gone(buffer):
     first, second = tell(buffer), tell(buffer, message="I moved.")
     publish(buffer, "ada", [first.id], generation=1)
     (old,) = buffer.pairs("ada")
-    fence = buffer.lease("ada", "worker", seconds=60)
+    fence = buffer.leases.take("ada", "worker", seconds=60)
     buffer.publish(
         "ada", fence, turn_ids=[second.id], generation=2, new_pairs=[replace(pair_of("ada", "two"), generation=2)],
         superseded=[old.id], report={},
@@ -122,7 +122,7 @@ def test_a_retracted_turn_is_kept_but_neither_shown_nor_pending(buffer):
 def test_two_rejections_set_a_slice_aside_and_retry_brings_it_back(buffer):
     turn = tell(buffer)
     for _ in range(2):
-        fence = buffer.lease("ada", "worker", seconds=60)
+        fence = buffer.leases.take("ada", "worker", seconds=60)
         buffer.reject("ada", fence, turn_ids=[turn.id], report={"published": False})
     (pending,) = buffer.pending("ada")
     assert pending.is_unlearned
@@ -133,10 +133,10 @@ def test_two_rejections_set_a_slice_aside_and_retry_brings_it_back(buffer):
 
 def test_a_worker_whose_lease_was_taken_over_publishes_nothing(buffer, clock):
     turn = tell(buffer)
-    late = buffer.lease("ada", "first", seconds=60)
-    assert buffer.lease("ada", "second", seconds=60) is None
+    late = buffer.leases.take("ada", "first", seconds=60)
+    assert buffer.leases.take("ada", "second", seconds=60) is None
     clock.forward(61)
-    fence = buffer.lease("ada", "second", seconds=60)
+    fence = buffer.leases.take("ada", "second", seconds=60)
     assert not buffer.publish("ada", late, turn_ids=[turn.id], generation=1, report={})
     assert buffer.user("ada").live_generation == 0
     assert buffer.publish("ada", fence, turn_ids=[turn.id], generation=1, report={})
@@ -144,7 +144,7 @@ def test_a_worker_whose_lease_was_taken_over_publishes_nothing(buffer, clock):
 
 def test_a_worker_whose_user_was_forgotten_publishes_nothing(buffer):
     turn = tell(buffer)
-    fence = buffer.lease("ada", "worker", seconds=60)
+    fence = buffer.leases.take("ada", "worker", seconds=60)
     assert buffer.forget("ada") == 1
     assert not buffer.publish(
         "ada", fence, turn_ids=[turn.id], generation=1, new_pairs=[pair_of("ada")], report={}
@@ -155,7 +155,7 @@ def test_a_worker_whose_user_was_forgotten_publishes_nothing(buffer):
 
 def test_pairs_come_least_recently_rehearsed_first(buffer):
     turn = tell(buffer)
-    fence = buffer.lease("ada", "worker", seconds=60)
+    fence = buffer.leases.take("ada", "worker", seconds=60)
     new = [pair_of("ada", "one"), pair_of("ada", "two"), pair_of("ada", "three", is_probe=True)]
     buffer.publish("ada", fence, turn_ids=[turn.id], generation=1, new_pairs=new, report={})
     first = buffer.pairs("ada", is_probe=False)[0]

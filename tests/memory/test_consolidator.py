@@ -43,9 +43,9 @@ def publish(agent, turns, *, base_hash=None, loudness=0.0):
         "ada", number, agent.model.slots.trained_tensors(), config={},
         card={"base_hash": base_hash or agent.model.base_hash},
     )  # fmt: skip
-    fence = agent.buffer.lease("ada", "test", seconds=1)
+    fence = agent.buffer.leases.take("ada", "test", seconds=1)
     agent.buffer.publish("ada", fence, turn_ids=[turn.id for turn in turns], generation=number, report={})  # fmt: skip
-    agent.buffer.release("ada", fence)
+    agent.buffer.leases.release("ada", fence)
     return number
 
 
@@ -159,7 +159,7 @@ def test_a_generation_that_the_database_did_not_take_is_not_left_on_disk(agent, 
 
 def test_what_the_model_is_not_sure_of_stays_in_the_prompt(agent):
     turn = tell(agent)
-    fence = agent.buffer.lease("ada", "test", seconds=60)
+    fence = agent.buffer.leases.take("ada", "test", seconds=60)
     material = Synthesis("", {}, [], [], num_doubtful=1, teacher_agreement=None)
     report = agent.consolidator._consolidation._nothing_to_learn(
         agent.buffer.user("ada"),
@@ -259,7 +259,7 @@ def test_a_full_disk_stops_nobody_for_good(agent, caplog, monkeypatch):
         raise StoreError("The disk is full.")
 
     with monkeypatch.context() as broken:
-        broken.setattr(agent.buffer, "lease", full)
+        broken.setattr(agent.buffer.leases, "take", full)
         broken.setattr(agent.buffer, "add_report", full)
         (report,) = agent.consolidator.run_once()
     assert report.reason == "The disk is full."

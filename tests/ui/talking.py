@@ -44,11 +44,11 @@ def learn(agent, turns, **values):
         "ada", number, agent.model.slots.trained_tensors(), config={},
         card={"base_hash": agent.model.base_hash},
     )  # fmt: skip
-    fence = agent.buffer.lease("ada", "test", seconds=60)
+    fence = agent.buffer.leases.take("ada", "test", seconds=60)
     assert agent.buffer.publish(
         "ada", fence, turn_ids=[turn.id for turn in turns], generation=number, report=report(**values)
     )  # fmt: skip
-    agent.buffer.release("ada", fence)
+    agent.buffer.leases.release("ada", fence)
 
 
 def until(condition):

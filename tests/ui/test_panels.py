@@ -14,12 +14,12 @@ from ui.handlers import Page
 def set_aside(agent, turn):
     """Reject a turn as often as a consolidation may."""
     for _ in range(2):
-        fence = agent.buffer.lease("ada", "test", seconds=60)
+        fence = agent.buffer.leases.take("ada", "test", seconds=60)
         failed = report(
             published=False, reason="It forgot too much.", created_at="2025-01-01T00:00:00+00:00"
         )
         agent.buffer.reject("ada", fence, turn_ids=[turn.id], report=failed)  # fmt: skip
-        agent.buffer.release("ada", fence)
+        agent.buffer.leases.release("ada", fence)
 
 
 def paragraphs(panel):
