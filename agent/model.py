@@ -14,6 +14,7 @@ import copy
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import torch
 from torch import Tensor
@@ -93,11 +94,18 @@ class LanguageModel:
         # oneDNN keeps a compiled product for every length of a batch, 1,024 of them: half a gigabyte
         # after a consolidation. With 32 it takes no longer: docs/lab_book.md.
         os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32")
-        model, tokenizer = load_checkpoint(name, quantize)
-        base_hash = hash_of(model, tokenizer, f"{quantize}/{lora_rank}/{lora_alpha}")
-        make_trainable_through(model)
-        return cls(model, tokenizer, name=name, base_hash=base_hash, num_slots=num_slots,
-                   lora_rank=lora_rank, lora_alpha=lora_alpha, compute=compute or compute_of(model.device.type))  # fmt: skip
+
+        def made() -> "LanguageModel":
+            model, tokenizer = load_checkpoint(name, quantize)
+            base_hash = hash_of(model, tokenizer, f"{quantize}/{lora_rank}/{lora_alpha}")
+            make_trainable_through(model)
+            return cls(model, tokenizer, name=name, base_hash=base_hash, num_slots=num_slots,
+                       lora_rank=lora_rank, lora_alpha=lora_alpha, compute=compute or compute_of(model.device.type))  # fmt: skip
+
+        # In a thread that ends: with one more pool of its threads alive than there are processors,
+        # OpenMP wakes every thread anew for every product, and a training step takes 1.6 times as long.
+        with ThreadPoolExecutor(1) as loader:
+            return loader.submit(made).result()
 
     # -- text to tokens ---------------------------------------------------------------
 
