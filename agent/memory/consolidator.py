@@ -9,6 +9,7 @@ import time
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 
 from agent.errors import AgentError
 from agent.memory.consolidation import Consolidation
@@ -16,6 +17,14 @@ from agent.memory.job import Job, Progress, Report, Turnstile
 from agent.memory.tables import Turn, User
 
 logger = logging.getLogger(__name__)
+
+
+class _Run(NamedTuple):
+    """Whose turns are being learned, in which thread, and the event that cancels it."""
+
+    user_id: str
+    thread: threading.Thread
+    cancelled: threading.Event
 
 
 class Consolidator:
@@ -61,8 +70,7 @@ class Consolidator:
         self._wake, self._stopping = threading.Event(), threading.Event()
         self._thread: threading.Thread | None = None
         self._job: Job | None = None
-        self._running: tuple[str, threading.Thread, threading.Event] | None = None
-        """Whose turns are learned, in which thread, and the event that cancels it."""
+        self._running: _Run | None = None
 
     # -- asked from outside --------------------------------------------------------------
 
@@ -85,9 +93,9 @@ class Consolidator:
     def cancel(self, user_id: str) -> bool:
         """Cancel the user's running consolidation; return whether there was one."""
         running = self._running
-        if running is None or running[0] != user_id:
+        if running is None or running.user_id != user_id:
             return False
-        running[2].set()
+        running.cancelled.set()
         return True
 
     def estimate_seconds(self, user_id: str) -> float:
@@ -104,7 +112,7 @@ class Consolidator:
         self._stopping.set()
         self._wake.set()
         if running := self._running:
-            running[2].set()
+            running.cancelled.set()
         if self._thread is not None:
             self._thread.join()
 
@@ -123,7 +131,7 @@ class Consolidator:
         """Cancel the user's running consolidation and wait for its end, unless this thread runs it."""
         while self.cancel(user_id):
             running = self._running
-            if running and running[1] is threading.current_thread():
+            if running and running.thread is threading.current_thread():
                 return
             time.sleep(0.02)
 
@@ -144,15 +152,16 @@ class Consolidator:
             self._asked.discard(user_id)
             self._agreed.discard(user_id)
             turns: list[Turn] = []
-            cancelled = threading.Event()
-            self._running = (user_id, threading.current_thread(), cancelled)
+            self._running = _Run(user_id, threading.current_thread(), threading.Event())
             try:
                 self._go_back(user_id)
                 if not is_agreed and (report := self._too_long(user_id)):
                     return [report]
                 self._told_estimate.discard(user_id)
                 while not self._stopping.is_set() and (turns := self._next_slice(user_id)):
-                    reports.append(self._run_slice(user_id, turns, cancelled, on_progress))
+                    reports.append(
+                        self._run_slice(user_id, turns, self._running.cancelled, on_progress)
+                    )
                     if not (reports[-1].published or reports[-1].reason == "nothing to learn"):
                         break
             except AgentError as error:

@@ -157,20 +157,16 @@ def synthesize(
             is_right = agrees(pair, answer) and is_evident(pair, answer, turns)
             wordings.append((replace(pair, answer=answer), is_right))
     kept: list[list[QAPair]] = []
-    num_asked = num_doubtful = 0
-    unread: set[tuple[int, ...]] = set()
-    for (turn_ids, _), wordings in facts.items():
-        if not wordings:
-            unread.add(turn_ids)
-            continue
+    answered = {turn_ids for (turn_ids, _), wordings in facts.items() if wordings}
+    num_doubtful = len({turn_ids for turn_ids, _ in facts} - answered)
+    num_asked = 0
+    for wordings in filter(None, facts.values()):
         right = [pair for pair, is_right in wordings if is_right]
         if len(right) < 2 or len(right) < 2 / 3 * len(wordings) - 1e-9:
             num_doubtful += 1
             continue
         num_asked += len(wordings)
         kept.append(right)
-    read = {turn_ids for (turn_ids, _), wordings in facts.items() if wordings}
-    num_doubtful += len(unread - read)
     agreement = sum(map(len, kept)) / num_asked if kept else None
     gone = corrected(model, kept, turns, checkpoint=checkpoint)
     pairs = [pair for i, fact in enumerate(kept) if i not in gone for pair in deal(fact, rng)]
