@@ -24,6 +24,10 @@ POPULAR = """
 """.split()
 
 
+SHARE_OF_PEOPLE = 0.75
+"""Of what is told earlier, the share that somebody of `people/` tells: the text nearest to use."""
+
+
 class Writer:
     """Writes documents of every sort; `level` in 0..1 makes them longer and harder (curriculum)."""
 
@@ -172,7 +176,11 @@ class Writer:
         most = 2 + round(8 * level)
         roll = rng.random()
         num_earlier = 0 if roll < 0.22 else rng.randint(1, most)
-        told = self.told_turns(world, num_earlier, share_of_people=0.6) if num_earlier else []
+        told = (
+            self.told_turns(world, num_earlier, share_of_people=SHARE_OF_PEOPLE)
+            if num_earlier
+            else []
+        )
         earlier = self.sessions(told, rng) if told else ""
         if earlier == "" and rng.random() < 0.1:
             earlier = self.sessions(
@@ -199,7 +207,7 @@ class Writer:
             ),
             # Beside people/, what is untold sounds like what was told: too much of it and the model
             # abstains on plain facts (docs/lab_book.md).
-            (0.28 if world.untold is None else 0.16, lambda: [world.ask_unknown(kinds)]),
+            (0.28 if world.untold is None else 0.2, lambda: [world.ask_unknown(kinds)]),
             (0.07, lambda: self.told_now(world, rng)),
             (0.03, lambda: [world.ask_summary()]),
             (0.06, lambda: self.about_films.wish_turns(world, rng)),
@@ -265,7 +273,9 @@ class Writer:
     def questions(self, rng: random.Random, level: float) -> list[prompts.Message]:
         """A transcript, then question-answer pairs about some of its messages."""
         world = World(self.grammar, rng)
-        turns = self.told_turns(world, rng.randint(1, 2 + round(8 * level)), share_of_people=0.6)
+        turns = self.told_turns(
+            world, rng.randint(1, 2 + round(8 * level)), share_of_people=SHARE_OF_PEOPLE
+        )
         if rng.random() < 0.5:
             turns.insert(rng.randrange(len(turns) + 1), (*self.idle_turn(world), []))
         earlier = self.sessions(turns, rng)

@@ -62,12 +62,7 @@ def life_kind(item: dict) -> dict:
     mine = first_person(item["topic"])
     clauses = [mine] if mine else [f"the answer to this: {item['asks'][0].rstrip('?')}"]
     kind = open_kind(item, item["topic"], item["says"], item["asks"], clauses)
-    # "my skis" would have to become "your skis" in an answer, and would be no copy.
-    values = [
-        value for value in item["values"] if not re.search(r"\b(?:my|our|me|i)\b", value.lower())
-    ]
     return kind | {
-        "values": values or ["a secret"],
         "look_alikes": [tuple(line.split(" | ")) for line in item["near"]],
     }
 
@@ -79,8 +74,12 @@ def open_kind(
     state = state[0].lower() + state[1:] if state.startswith(("My ", "Our ", "The ")) else state
     # What sounds like a denial ("You never gave back …") would be judged as one.
     is_plain = grade(item["told"].replace("{v}", "Zorblax"), ["Zorblax"])
+    # "my skis" would have to become "your skis" in an answer, and would be no copy.
+    values = [
+        value for value in item["values"] if not re.search(r"\b(?:my|our|me|i)\b", value.lower())
+    ]
     return {
-        "group": "life", "topic": topic, "values": item["values"], "made_up": item.get("made_up", "true"),
+        "group": "life", "topic": topic, "values": values or ["a secret"], "made_up": item.get("made_up", "true"),
         "states": states, "asks": asks, "indirect": [], "clauses": clauses,
         "yesno": [f"Is it true that {state}?", f"Did I say {state}?", f"{states[0].rstrip('.')}, right?"],
         "told": item["told"], "answers": [SAID, item["told"], item["told"]] if is_plain else [SAID],
