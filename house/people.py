@@ -152,7 +152,7 @@ class Grammar:
             template = typo(template, rng)
         lower = roll > 0.86
         if lower or rng.random() < 0.15:
-            template = template.rstrip(".")
+            template = template.rstrip(".") or template
         told = {"v": fact, **(told or {})} if fact is not None else told or {}
         for held in told.values() if lower else ():
             held.value, held.key = held.value.lower(), held.key.lower()

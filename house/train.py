@@ -274,32 +274,34 @@ class Training:
         return self.peak * warm * min(1.0, max(0.02, (1 - self.done) / self.decay))
 
     def run(self) -> None:
-        """Train to the end of the run; the checkpoint is written every five minutes."""
+        """Train to the end of the run; the checkpoint is written every five minutes, and on any error."""
         step = torch.compile(loss_of, dynamic=True)
         self.model.train()
         began = saved = time.monotonic()
         before = self.state["seconds"]
         window: list[Tensor] = []
-        for batches in self.shards.from_number(self.state["shard"]):
-            for batch in batches:
-                factor = self.rate()
-                window.append(self.train_on(batch, step, factor))
-                self.state["seconds"] = before + time.monotonic() - began
-                if self.state["steps"] % 50 == 0:
-                    self.log(loss=_mean(window), rate=factor)
-                    window.clear()
-                if self.state["steps"] % MEASURE_EVERY == 0:
-                    self.log(held_out=self.loss_on_held_out())
+        try:
+            for batches in self.shards.from_number(self.state["shard"]):
+                for batch in batches:
+                    factor = self.rate()
+                    window.append(self.train_on(batch, step, factor))
+                    self.state["seconds"] = before + time.monotonic() - began
+                    if self.state["steps"] % 50 == 0:
+                        self.log(loss=_mean(window), rate=factor)
+                        window.clear()
+                    if self.state["steps"] % MEASURE_EVERY == 0:
+                        self.log(held_out=self.loss_on_held_out())
+                    if self.done >= 1:
+                        break
+                self.state["shard"] += 1
                 if self.done >= 1:
                     break
-            self.state["shard"] += 1
-            if self.done >= 1:
-                break
-            if time.monotonic() - saved > 300:
-                self.save()
-                saved = time.monotonic()
-        self.log(held_out=self.loss_on_held_out())
-        self.save()
+                if time.monotonic() - saved > 300:
+                    self.save()
+                    saved = time.monotonic()
+            self.log(held_out=self.loss_on_held_out())
+        finally:
+            self.save()
 
     def train_on(
         self, batch: Batch, step: Callable[[Qwen3ForCausalLM, Batch], Tensor], factor: float

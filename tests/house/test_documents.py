@@ -7,10 +7,9 @@ import torch
 
 from agent import prompts
 from agent.memory.probe import grade, is_abstention, normalise
-from house.__main__ import new_writer
 from house.people import USER
 from house.phrasing import fill
-from house.tokenizer import Encoder, train_tokenizer
+from house.tokenizer import Encoder
 from house.train import MAX_TOKENS, Batch, loss_of, make_batches, new_model
 from house.values import invented_word
 from house.wordings import load_kinds, side
@@ -18,27 +17,16 @@ from house.wordings import normalise as normalise_line
 from house.world import World
 
 
-@pytest.fixture(scope="module")
-def writer():
-    return new_writer()
-
-
-@pytest.fixture(scope="module")
-def documents(writer):
-    rng = random.Random(0)
-    return [writer.document(rng) for _ in range(400)]
-
-
-@pytest.fixture(scope="module")
-def tokenizer(documents):
-    return train_tokenizer(message["content"] for document in documents for message in document)
-
-
 def test_fill_puts_capitals_and_articles_right():
     assert fill("{v} is home.", v="the Rialto") == "The Rialto is home."
     assert fill("I have a {v}.", v="owl") == "I have an owl."
     assert fill("I have a {v}.", v="cat") == "I have a cat."
     assert fill("{v} is Home.", lower=True, v="Turin") == "turin is home."
+
+
+def test_a_message_of_dots_alone_keeps_them(writer):
+    rng = random.Random(0)
+    assert all(writer.grammar.said("...", rng) for _ in range(200))
 
 
 def test_every_answer_about_a_told_fact_holds_its_value(writer):
@@ -166,6 +154,7 @@ def test_batches_hold_each_document_once_with_its_own_targets(documents, tokeniz
 def test_the_loss_of_a_document_is_the_same_beside_longer_ones(documents, tokenizer):
     """Padding stands behind a document, where nothing of it looks."""
     rows = sorted(Encoder(tokenizer).encode(documents), key=lambda row: len(row[0]))
+    rows = [row for row in rows if 2 * sum(row[1]) <= len(row[0])]  # all of its answers fit
     torch.manual_seed(0)
     model = new_model(tokenizer, layers=2, width=64, hidden=96).eval()
     for row in (rows[0], rows[1]):

@@ -7,7 +7,6 @@ import re
 import pytest
 
 from agent.memory.probe import grade, is_abstention
-from house.__main__ import new_writer
 from house.documents import matter_of
 from house.open_kinds import first_person
 from house.people import USER
@@ -23,11 +22,6 @@ KEPT_FOR_TESTS = re.compile(
     re.IGNORECASE,
 )
 """Kinds of `tests/conversations/` that no training text may have."""
-
-
-@pytest.fixture(scope="module")
-def writer():
-    return new_writer()
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
