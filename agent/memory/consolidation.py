@@ -91,6 +91,12 @@ class Consolidation:
         self.unrelated = Unrelated()
         self._step_seconds: float | None = None
 
+    def prepare(self, job: Job) -> None:
+        """Ask the base what is the same for all users, so that the first of them need not wait."""
+        self.unrelated.ask_all(
+            BreathingModel(self.model, job), k=self.settings.teacher_top_k, checkpoint=job.step
+        )
+
     def estimate_seconds(self, turns: Sequence[Turn]) -> float:
         """Return about how long learning these turns will take, from one training step."""
         if self._step_seconds is None:

@@ -287,8 +287,11 @@ class Consolidator:
     def _work(self) -> None:
         while not self._stopping.is_set():
             try:
+                with self._one_at_a_time:  # asks nothing twice
+                    self._consolidation.prepare(Job("", self._turnstile, cancelled=self._stopping))
                 self.run_once()
             except AgentError as error:
-                logger.error("Nobody can be consolidated at the moment. %s", error)
+                if not self._stopping.is_set():
+                    logger.error("Nobody can be consolidated at the moment. %s", error)
             self._wake.wait(timeout=1.0)
             self._wake.clear()

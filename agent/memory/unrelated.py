@@ -21,7 +21,7 @@ UNRELATED_PATH = Path(__file__).parent.parent / "data" / "unrelated.yaml"
 
 class Unrelated:
     """The unrelated prompts of `agent/data/unrelated.yaml`. The base never changes, so it is asked
-    once, at the first use."""
+    once: by `ask_all`, or at the first use."""
 
     def __init__(self) -> None:
         data = yaml.load(UNRELATED_PATH.read_text(encoding="utf-8"), Loader=yaml.BaseLoader)
@@ -29,6 +29,10 @@ class Unrelated:
         """Turns that stand before a question in some of the training prompts."""
         self._prompts: dict[str, list[str]] = {name: data[name] for name in ("trained", "measured")}
         self._replies: dict[str, list[TargetSentence]] = {}
+
+    def ask_all(self, model: LanguageModel, *, k: int, checkpoint: Checkpoint) -> None:
+        for name in self._prompts:
+            self._of(name, model, k, checkpoint)
 
     def trained(
         self, model: LanguageModel, *, k: int, checkpoint: Checkpoint

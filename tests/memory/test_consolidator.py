@@ -289,6 +289,17 @@ def test_the_thread_outlives_a_database_that_cannot_be_read_for_a_moment(agent, 
     assert agent.buffer.pending("ada") == []
 
 
+def test_what_is_the_same_for_all_users_is_asked_before_anybody_waits(agent):
+    agent.start()
+    replies = agent.consolidator._consolidation.unrelated._replies
+    for _ in range(600):
+        if len(replies) == 2:
+            break
+        time.sleep(0.05)
+    agent.consolidator.stop()
+    assert set(replies) == {"trained", "measured"}
+
+
 def test_a_damaged_generation_is_made_again(agent):
     first, second = tell(agent, "I am Ada."), tell(agent, "I live in Oslo.")
     publish(agent, [first])
