@@ -75,7 +75,9 @@ def script(
     data_dir: DataDir = None,
     model: Model = None,
     quantize: Quantize = None,
-    question_bank: Annotated[bool, typer.Option(help="ask the general questions too")] = True,
+    question_bank: Annotated[
+        bool | None, typer.Option(help="ask the general questions too")
+    ] = None,
     quiet: Annotated[bool, typer.Option(help="only the last line")] = False,
 ) -> None:
     """Run scripted conversations; exit 1 if an expectation fails."""

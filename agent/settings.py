@@ -62,7 +62,7 @@ class Settings(BaseSettings):
     # -- replies -------------------------------------------------------------------------
 
     max_reply_tokens: int = Field(96, ge=8)
-    """Longest reply. Chosen: three times the longest reply in the house model's text."""
+    """Longest reply. Chosen, not measured."""
 
     num_slots: int = Field(8, ge=2)
     """Generations held ready for replies; a consolidation uses one. Chosen, not measured."""

@@ -27,8 +27,8 @@ Results = Annotated[Path, typer.Argument(help="folder of the results, one JSON f
 def conversations(
     results: Results,
     folder: Path = ROOT / "tests" / "conversations",
-    question_bank: Annotated[bool, typer.Option(help="ask the general questions too")] = True,
-    seed: int = 0,
+    question_bank: Annotated[bool | None, typer.Option(help="ask the general questions too")] = None,
+    seed: int | None = None,
     show: Annotated[bool, typer.Option(help="print the tables of what is there, run nothing")] = False,
 ) -> None:  # fmt: skip
     """Run scripted conversations and print their figures."""

@@ -118,7 +118,8 @@ def never_told(
         live: Slot of the live generation.
     """
     kept = material.negatives
-    for slot, context in ((live, ""), (BASE, before)) if live != BASE else ():
+    asked = [(live, "")] if live != BASE else []
+    for slot, context in asked + ([(BASE, before)] if before else []):
         answers = answer_with(
             model, [pair.question for pair in kept], context, slot=slot, checkpoint=checkpoint, stage="negatives"
         )  # fmt: skip

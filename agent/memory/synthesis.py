@@ -117,8 +117,8 @@ def synthesize(
     encoder: Encoder,
     catalogue: Catalogue,
     live: str = BASE,
-    rounds: int = 3,
-    temperature: float = 0.8,
+    rounds: int,
+    temperature: float,
     seed: int = 0,
     checkpoint: Checkpoint = lambda stage, done, total: None,
 ) -> Synthesis:

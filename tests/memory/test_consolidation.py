@@ -81,7 +81,8 @@ def test_what_only_a_reply_asserted_is_never_learned(make_agent, house_model):
     )
     consolidation = agent.consolidator._consolidation
     material = synthesize(
-        house_model, turns, bank=QuestionBank.load(), encoder=consolidation.encoder, catalogue=agent.catalogue
+        house_model, turns, bank=QuestionBank.load(), encoder=consolidation.encoder, catalogue=agent.catalogue,
+        rounds=agent.settings.question_rounds, temperature=agent.settings.question_temperature,
     )  # fmt: skip
     assert any("zorane" in pair.value.lower() for pair in material.pairs)
     for pair in material.pairs:

@@ -123,6 +123,10 @@ def test_what_earlier_turns_answer_is_no_negative():
         material(negatives=negatives), [], "User: my dog is Pizmo", "slot0", Knows(), checkpoint=nothing
     )  # fmt: skip
     assert [pair.question for pair in found] == ["How old am I?"]
+    found = never_told(  # the earlier turns may have been refused: no generation yet
+        material(negatives=negatives), [], "User: my dog is Pizmo", BASE, Knows(), checkpoint=nothing
+    )  # fmt: skip
+    assert [pair.question for pair in found] == ["Where do I live?", "How old am I?"]
     known = [old("How old am I?", "44")]
     assert never_told(material(negatives=negatives), known, "", "slot0", Knows(), checkpoint=nothing) != found  # fmt: skip
 
