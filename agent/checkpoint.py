@@ -56,13 +56,18 @@ def load_checkpoint(name: str, quantize: str) -> tuple[torch.nn.Module, object]:
 
 def hash_of(model: torch.nn.Module, tokenizer: object, form: str) -> str:
     """Return sha256 over weights, tokenizer, chat template, prompts.py, and the form of quantization
-    and adapters: what an adapter was made for."""
+    and adapters: what an adapter was made for. A CPU and a GPU hold numbers that are not quantized in
+    different types, so all are hashed as bf16, and the types bitsandbytes notes are left out."""
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
+        if ".quant_state." in name:
+            continue
         digest.update(name.encode())
-        digest.update(
-            tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
-        )
+        tensor = tensor.detach().cpu().contiguous().flatten()
+        tensor = tensor.bfloat16() if tensor.dtype in (torch.float32, torch.float16) else tensor
+        digest.update(tensor.view(torch.uint8).numpy().tobytes())
+    if tokenizer.is_fast:
+        digest.update(tokenizer.backend_tokenizer.to_str().encode())
     digest.update(json.dumps(tokenizer.get_vocab(), sort_keys=True).encode())
     digest.update(str(tokenizer.chat_template).encode())
     digest.update(Path(prompts.__file__).read_bytes())

@@ -118,6 +118,14 @@ class Settings(BaseSettings):
     max_damage_nats: float = Field(0.05, ge=0)
     """Allowed KL on unrelated prompts, per token. Chosen, not measured."""
 
+    def recipe(self) -> dict[str, object]:
+        """Return what decides how a generation turns out, for its card."""
+        elsewhere = {
+            "data_dir", "host", "port", "idle_seconds", "max_wait_seconds", "ask_above_seconds",
+            "max_reply_tokens", "num_slots",
+        }  # fmt: skip
+        return self.model_dump(mode="json", exclude=elsewhere)
+
     @classmethod
     def read(cls, **values: object) -> "Settings":
         """Return the settings; values that are None are left to the environment and the defaults.

@@ -92,7 +92,9 @@ class Consolidation:
         self._step_seconds: float | None = None
 
     def prepare(self, job: Job) -> None:
-        """Ask the base what is the same for all users, so that the first of them need not wait."""
+        """Load the encoder and ask the base what is the same for all users, so that the first of
+        them need not wait."""
+        self.encoder.load()
         self.unrelated.ask_all(
             BreathingModel(self.model, job), k=self.settings.teacher_top_k, checkpoint=job.step
         )
@@ -223,13 +225,8 @@ class Consolidation:
             "base_model": self.model.name,
             "base_hash": self.model.base_hash,
             "turns": [turn.id for turn in turns],
-            "recipe": {
-                name: getattr(settings, name)
-                for name in (
-                    "learning_rate", "max_steps", "batch_size", "lora_rank", "lora_alpha", "seed", "use_question_bank",
-                )
-            },
-        }  # fmt: skip
+            "recipe": settings.recipe(),
+        }
         config = {
             "peft_type": "LORA", "task_type": "CAUSAL_LM", "r": settings.lora_rank, "lora_alpha": settings.lora_alpha,
             "target_modules": "all-linear", "lora_dropout": 0.0, "base_model_name_or_path": self.model.name,
@@ -269,7 +266,7 @@ class Consolidation:
         """Return the user's messages before a turn, the newest that fit into a context."""
         turns = [turn for turn in self.buffer.turns(user_id) if turn.id < first.id]
         while turns and (
-            self.model.count_tokens(said := transcript_of(turns, with_replies=False))
+            self.model.count_tokens(said := transcript_of(turns, replies="questions"))
             > self.settings.max_context_tokens
         ):
             turns = turns[len(turns) // 8 + 1 :]

@@ -11,12 +11,15 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
-from agent.errors import AgentError
+from agent.errors import AgentError, ConsolidationError
 from agent.memory.consolidation import Consolidation
 from agent.memory.job import Job, Progress, Report, Turnstile
 from agent.memory.tables import Turn, User
 
 logger = logging.getLogger(__name__)
+
+PAUSE = 30
+"""Seconds after an unexpected error before anybody is looked at again."""
 
 
 class _Run(NamedTuple):
@@ -158,15 +161,14 @@ class Consolidator:
                 if not is_agreed and (report := self._too_long(user_id)):
                     return [report]
                 self._told_estimate.discard(user_id)
+                # A slice that fails is tried once more, then set aside: later ones don't wait for it.
                 while not self._stopping.is_set() and (turns := self._next_slice(user_id)):
                     reports.append(
                         self._run_slice(user_id, turns, self._running.cancelled, on_progress)
                     )
-                    if not (reports[-1].published or reports[-1].reason == "nothing to learn"):
-                        break
             except AgentError as error:
                 reports.append(self._failed(user_id, turns, str(error)))
-            except Exception as error:  # the one broad except of the project: promise 3
+            except Exception as error:  # promise 3
                 logger.exception("Consolidation of %s failed; the live generation stays.", user_id)
                 kind = type(error).__name__
                 reason = f"an unexpected {kind}; the log has its traceback"
@@ -185,8 +187,9 @@ class Consolidator:
         fence = self._buffer.leases.take(user_id, self._worker, seconds=3600)
         user = self._buffer.user(user_id)
         if fence is None or user is None:
-            reason = "another worker is at it" if user else "the user was forgotten"
-            return Report(user_id, None, False, reason, len(turns))
+            raise ConsolidationError(
+                "Another worker is at it." if user else "The user was forgotten."
+            )
         self._job = Job(user_id, self._turnstile, cancelled=cancelled, on_progress=on_progress)
         try:
             return self._consolidation.run(user, turns, fence, self._job)
@@ -293,5 +296,8 @@ class Consolidator:
             except AgentError as error:
                 if not self._stopping.is_set():
                     logger.error("Nobody can be consolidated at the moment. %s", error)
+            except Exception:  # the thread must outlive it: nobody would be learned any more
+                logger.exception("Nobody could be consolidated.")
+                self._stopping.wait(timeout=PAUSE)
             self._wake.wait(timeout=1.0)
             self._wake.clear()

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from agent.memory.probe import is_abstention, normalise
-from agent.memory.questions import Checkpoint, QAPair
+from agent.memory.questions import Checkpoint, QAPair, wording
 from agent.memory.synthesis import Synthesis
 from agent.memory.tables import StoredPair, Turn
 from agent.memory.teacher import answer_with, corrected
@@ -31,12 +31,12 @@ def admitted(material: Synthesis, earlier: Sequence[StoredPair], *, use_bank: bo
     """Leave out the bank's pairs unless `use_bank`, and keep apart what trains and what probes, over
     all generations (docs/method.md, rule 6): a question that trained once never probes or stops,
     one that probes never trains."""
-    trained = {normalise(pair.question) for pair in earlier if not pair.is_probe}
-    probes = {normalise(pair.question) for pair in earlier if pair.is_probe}
-    probes |= {normalise(pair.question) for pair in material.of_use("probe")} - trained
+    trained = {wording(pair.question) for pair in earlier if not pair.is_probe}
+    probes = {wording(pair.question) for pair in earlier if pair.is_probe}
+    probes |= {wording(pair.question) for pair in material.of_use("probe")} - trained
     pairs = []
     for pair in material.pairs:
-        question = normalise(pair.question)
+        question = wording(pair.question)
         if pair.use != "train" and question in trained:
             pair = replace(pair, use="train")
         is_admitted = pair.use == "probe" or question not in probes
@@ -49,7 +49,7 @@ def up_to_date(material: Synthesis, earlier: Sequence[StoredPair]) -> Synthesis:
     """Leave out the facts that a later message has replaced and that was learned before: a slice that
     was set aside and is tried again may be older than its correction."""
     known = {
-        (normalise(pair.question), max(pair.source_turn_ids, default=0)): normalise(pair.value)
+        (wording(pair.question), max(pair.source_turn_ids, default=0)): normalise(pair.value)
         for pair in earlier
         if pair.value
     }
@@ -57,7 +57,7 @@ def up_to_date(material: Synthesis, earlier: Sequence[StoredPair]) -> Synthesis:
         (pair.turn_ids, normalise(pair.value))
         for pair in material.pairs
         for (question, source), value in known.items()
-        if pair.value and question == normalise(pair.question)
+        if pair.value and question == wording(pair.question)
         and source > max(pair.turn_ids) and value != normalise(pair.value)
     }  # fmt: skip
     kept = [pair for pair in material.pairs if (pair.turn_ids, normalise(pair.value)) not in gone]
@@ -87,14 +87,14 @@ def superseded(
     asked_anew: dict[str, set[str]] = {}
     for pair in material.pairs:
         if pair.value:  # not "told now" and tastes: what they say is no fact
-            asked_anew.setdefault(normalise(pair.question), set()).add(normalise(pair.value))
+            asked_anew.setdefault(wording(pair.question), set()).add(normalise(pair.value))
 
     def is_gone(pair: StoredPair) -> bool:
         value = normalise(pair.value)
         if value in {"yes", "no"} and pair.source_turn_ids in sources:
             return True
         is_corrected = (pair.source_turn_ids, value) in gone
-        return is_corrected or value not in asked_anew.get(normalise(pair.question), {value})
+        return is_corrected or value not in asked_anew.get(wording(pair.question), {value})
 
     return {pair.id for pair in earlier if is_gone(pair)}
 
@@ -124,11 +124,11 @@ def never_told(
             model, [pair.question for pair in kept], context, slot=slot, checkpoint=checkpoint, stage="negatives"
         )  # fmt: skip
         kept = [pair for pair, answer in zip(kept, answers, strict=True) if is_abstention(answer)]
-    known = {normalise(pair.question) for pair in (*material.pairs, *earlier) if pair.value}
+    known = {wording(pair.question) for pair in (*material.pairs, *earlier) if pair.value}
     return [
         replace(pair, use="probe" if number_of(pair.question) % 3 == 0 else "train")
         for pair in kept
-        if normalise(pair.question) not in known
+        if wording(pair.question) not in known
     ]
 
 
@@ -150,4 +150,4 @@ def to_compare(earlier: Sequence[StoredPair], rng: random.Random) -> list[Stored
 
 def number_of(question: str) -> int:
     """Return a number that a question has in every process."""
-    return zlib.crc32(normalise(question).encode())
+    return zlib.crc32(wording(question).encode())

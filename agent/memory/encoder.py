@@ -29,9 +29,17 @@ class SentenceEncoder:
         )
         return (vectors @ vectors.T).tolist()
 
+    def load(self) -> None:
+        """Load it now: it takes seconds.
+
+        Raises:
+            ModelError: If there is no such encoder.
+        """
+        _ = self._model
+
     @cached_property
     def _model(self) -> object:
-        # Imported late: it takes seconds, and nobody waits for it before the first consolidation.
+        # Imported late: nobody waits for it before the first consolidation.
         from sentence_transformers import SentenceTransformer
 
         path = str(BUNDLED_DIR) if self._name == "bundled" else self._name

@@ -89,7 +89,7 @@ def write_questions(
             for question, value in parse_pairs(text):
                 pair = QAPair(question, "", value, kind, "train", (turn.id,))
                 if is_supported(pair, turn.message):
-                    found.setdefault((turn.id, normalise(value), normalise(question)), pair)
+                    found.setdefault((turn.id, normalise(value), wording(question)), pair)
     return list(found.values())
 
 
@@ -113,6 +113,11 @@ STOP_WORDS = set(
 
 def words(text: str) -> list[str]:
     return re.findall(r"\w+", normalise(text))
+
+
+def wording(question: str) -> str:
+    """Return the question as it is told apart from others: case and punctuation make no new one."""
+    return " ".join(words(question))
 
 
 def is_supported(pair: QAPair, message: str) -> bool:
@@ -140,7 +145,7 @@ def drop_near_duplicates(pairs: list[QAPair], encoder: Encoder) -> list[QAPair]:
         groups.setdefault((pair.turn_ids, normalise(pair.value)), []).append(pair)
     for (_, value), group in groups.items():
         limit = MAX_YES_OR_NO if value in {"yes", "no"} else MAX_WORDINGS
-        near = encoder.similarities([" ".join(words(pair.question)) for pair in group])
+        near = encoder.similarities([wording(pair.question) for pair in group])
         chosen = [0]
         while len(chosen) < min(len(group), limit):
             closest = {

@@ -64,6 +64,9 @@ class Synthesis:
 
     context: str
     """The slice; of the assistant's replies only what they ask."""
+    said: str
+    """The slice, of the assistant's replies nothing: what a recommendation, a summary or a taste,
+    which have no value to check, may rest on."""
     windows: dict[int, str]
     """What stands around each turn: the teacher of what is asked about that turn."""
     pairs: list[QAPair]
@@ -79,6 +82,8 @@ class Synthesis:
 
     def teacher_context(self, pair: QAPair) -> str:
         """Return what the teacher of a pair sees: what stands around the turn that told it, or all."""
+        if pair.kind in {"recommend", "summary", "taste"}:
+            return self.said
         is_of_turn = pair.value and pair.kind != "bank"
         return self.windows[pair.turn_ids[0]] if is_of_turn else self.context
 
@@ -130,7 +135,8 @@ def synthesize(
     Args:
         live: Slot of the live generation, which answers with x what a taste of long ago decides too.
     """
-    context = transcript_of(turns, with_replies=False)
+    context = transcript_of(turns, replies="questions")
+    said = transcript_of(turns, replies="none")
     windows = windows_of(turns)
     rng = random.Random(seed)
     written = write_questions(
@@ -173,10 +179,10 @@ def synthesize(
     bank_pairs, negatives = ask_bank(model, bank, context, turns, checkpoint=checkpoint)
     pairs += bank_pairs
     if pairs:
-        pairs += ask_openly(model, bank, context, live, checkpoint=checkpoint)
-        pairs += ask_about_films(model, catalogue, context, turns, rng, live, checkpoint=checkpoint)
+        pairs += ask_openly(model, bank, said, live, checkpoint=checkpoint)
+        pairs += ask_about_films(model, catalogue, said, turns, rng, live, checkpoint=checkpoint)
         pairs += tell_now(model, bank, context, turns, pairs, rng, checkpoint=checkpoint)
-    return Synthesis(context, windows, pairs, negatives, num_doubtful, agreement)
+    return Synthesis(context, said, windows, pairs, negatives, num_doubtful, agreement)
 
 
 def deal(wordings: list[QAPair], rng: random.Random) -> list[QAPair]:
@@ -219,14 +225,14 @@ def ask_bank(
 
 
 def ask_openly(
-    model: LanguageModel, bank: QuestionBank, context: str, live: str, *, checkpoint: Checkpoint
+    model: LanguageModel, bank: QuestionBank, said: str, live: str, *, checkpoint: Checkpoint
 ) -> list[QAPair]:
     """Requests for a recommendation and for a summary: always among the questions; their answers
     are learned as the teacher gives them, and not probed."""
     questions = [*bank.recommend, *bank.summary]
     kinds = ["recommend"] * len(bank.recommend) + ["summary"] * len(bank.summary)
     answers = answer_with(
-        model, questions, context, slot=live, checkpoint=checkpoint, stage="recommend"
+        model, questions, said, slot=live, checkpoint=checkpoint, stage="recommend"
     )
     return [
         QAPair(question, answer, "", kind, "train")
@@ -238,7 +244,7 @@ def ask_openly(
 def ask_about_films(
     model: LanguageModel,
     catalogue: Catalogue,
-    context: str,
+    said: str,
     turns: Sequence[Turn],
     rng: random.Random,
     live: str,
@@ -253,9 +259,7 @@ def ask_about_films(
     questions += [
         prompts.HAVE_SEEN.format(title=film.title) for film in (*named, *films[: 4 + len(named)])
     ]
-    answers = answer_with(
-        model, questions, context, slot=live, checkpoint=checkpoint, stage="taste"
-    )
+    answers = answer_with(model, questions, said, slot=live, checkpoint=checkpoint, stage="taste")
     return [
         QAPair(question, answer, "", "taste", "train")
         for question, answer in zip(questions, answers, strict=True)

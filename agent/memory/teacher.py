@@ -6,6 +6,7 @@ A user's message is evidence; a reply of the assistant is none.
 import re
 from collections import Counter
 from collections.abc import Sequence
+from typing import Literal
 
 from agent import prompts
 from agent.memory.probe import grade, is_abstention, normalise
@@ -19,15 +20,18 @@ WINDOW = 2
 """Turns before and after a turn that its teacher sees."""
 
 
-def transcript_of(turns: Sequence[Turn], *, with_replies: bool = True) -> str:
-    """Return turns as they stand in a prompt, a line between sessions; of the replies only what they
-    ask, unless `with_replies`."""
+def transcript_of(
+    turns: Sequence[Turn], *, replies: Literal["all", "questions", "none"] = "all"
+) -> str:
+    """Return turns as they stand in a prompt, a line between sessions; of the replies all, or what
+    they ask, or nothing."""
+    shown = {"all": str, "questions": asked_in, "none": lambda reply: prompts.WITHHELD}[replies]
     sessions: list[list[tuple[str, str]]] = []
     last = None
     for turn in turns:
         if turn.session_id != last:
             sessions.append([])
-        sessions[-1].append((turn.message, turn.reply if with_replies else asked_in(turn.reply)))
+        sessions[-1].append((turn.message, shown(turn.reply)))
         last = turn.session_id
     return prompts.transcript(sessions)
 
@@ -46,7 +50,7 @@ def windows_of(turns: Sequence[Turn]) -> dict[int, str]:
     for i, turn in enumerate(turns):
         around = turns[max(0, i - WINDOW) : i + WINDOW + 1]
         here = [other for other in around if other.session_id == turn.session_id]
-        windows[turn.id] = transcript_of(here, with_replies=False)
+        windows[turn.id] = transcript_of(here, replies="questions")
     return windows
 
 
@@ -83,10 +87,19 @@ def agrees(pair: QAPair, answer: str) -> bool:
 
 
 def is_evident(pair: QAPair, answer: str, turns: Sequence[Turn]) -> bool:
-    """Does a user's message hold what a "no" sets against the question? "No, you live in Turin" may
-    repeat what only a reply said (docs/method.md, rule 3); values are checked when they are written."""
+    """Do the users' messages alone speak for a "yes" or a "no" (docs/method.md, rule 3)? "No, you live
+    in Turin" must repeat the message, and what is confirmed or set against the question may not hold
+    a word that only a reply said. Other values are checked when they are written."""
+    value = normalise(pair.value)
+    if value not in {"yes", "no"}:
+        return True
+    by_user = {word for turn in turns for word in words(turn.message)}
+    by_replies = {word for turn in turns for word in words(asked_in(turn.reply))} - STOP_WORDS
+    asserted = words(answer) + (words(pair.question) if value == "yes" else [])
+    if set(asserted) & (by_replies - by_user):
+        return False
     said = [turn for turn in turns if turn.id in pair.turn_ids]
-    return normalise(pair.value) != "no" or bool(supported_value(answer, pair.question, said)[0])
+    return value == "yes" or bool(supported_value(answer, pair.question, said)[0])
 
 
 def supported_value(answer: str, question: str, turns: Sequence[Turn]) -> tuple[str, int]:
@@ -151,7 +164,7 @@ def corrected(
     ]
     windows = windows_of(turns)
     answers = answer_with(
-        model, [pair.question for _, pair in asked], transcript_of(turns, with_replies=False),
+        model, [pair.question for _, pair in asked], transcript_of(turns, replies="questions"),
         checkpoint=checkpoint, stage="teacher",
     )  # fmt: skip
     later = [

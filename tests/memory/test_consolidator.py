@@ -142,7 +142,7 @@ def test_a_generation_that_the_database_did_not_take_is_not_left_on_disk(agent, 
     agent.model.slots.start_training(None, seed=0)
     tensors = agent.model.slots.trained_tensors()
     report = Report("ada", 1, True, "it passed its probe", 1)
-    material = Synthesis("", {}, [], [], num_doubtful=0, teacher_agreement=None)
+    material = Synthesis("", "", {}, [], [], num_doubtful=0, teacher_agreement=None)
     job = Job("ada", Turnstile(), cancelled=threading.Event())
 
     def full(*arguments, **options):
@@ -160,7 +160,7 @@ def test_a_generation_that_the_database_did_not_take_is_not_left_on_disk(agent, 
 def test_what_the_model_is_not_sure_of_stays_in_the_prompt(agent):
     turn = tell(agent)
     fence = agent.buffer.leases.take("ada", "test", seconds=60)
-    material = Synthesis("", {}, [], [], num_doubtful=1, teacher_agreement=None)
+    material = Synthesis("", "", {}, [], [], num_doubtful=1, teacher_agreement=None)
     report = agent.consolidator._consolidation._nothing_to_learn(
         agent.buffer.user("ada"),
         [turn],
@@ -170,6 +170,23 @@ def test_what_the_model_is_not_sure_of_stays_in_the_prompt(agent):
     )
     assert "not sure" in report.reason
     assert [waiting.id for waiting in agent.buffer.pending("ada")] == [turn.id]
+
+
+def test_a_slice_that_fails_twice_is_set_aside_and_the_next_goes_on(agent, monkeypatch):
+    turns = [tell(agent, FACT * 2) for _ in range(6)]
+
+    def doubts_the_first(model, slice_turns, **options):
+        is_first = slice_turns[0].id == turns[0].id
+        return Synthesis("", "", {}, [], [], num_doubtful=int(is_first), teacher_agreement=None)
+
+    monkeypatch.setattr("agent.memory.consolidation.synthesize", doubts_the_first)
+    reports = agent.consolidate("ada")
+    assert ["not sure" in report.reason for report in reports[:3]] == [True, True, False]
+    waiting = agent.buffer.pending("ada")
+    assert len(waiting) == reports[0].num_turns
+    assert all(turn.is_unlearned for turn in waiting)
+    assert not agent.consolidator.run_once()
+    assert len(agent.consolidate("ada")) == 2  # asked for, it is tried again
 
 
 def test_an_unexpected_error_is_reported_by_its_kind_and_keeps_the_turns(agent, caplog):
@@ -287,6 +304,30 @@ def test_the_thread_outlives_a_database_that_cannot_be_read_for_a_moment(agent, 
         time.sleep(0.05)
     agent.consolidator.stop()
     assert agent.buffer.pending("ada") == []
+
+
+def test_the_thread_outlives_what_nobody_expected(agent, monkeypatch, caplog):
+    monkeypatch.setattr("agent.memory.consolidator.PAUSE", 0.01)
+    consolidation = agent.consolidator._consolidation
+    real, tries = consolidation.prepare, []
+
+    def at_first_broken(job):
+        tries.append(1)
+        if len(tries) == 1:
+            raise RuntimeError("something new")
+        real(job)
+
+    monkeypatch.setattr(consolidation, "prepare", at_first_broken)
+    tell(agent)
+    agent.consolidator.ask("ada")
+    agent.start()
+    for _ in range(600):
+        if not agent.buffer.pending("ada"):
+            break
+        time.sleep(0.05)
+    agent.consolidator.stop()
+    assert agent.buffer.pending("ada") == []
+    assert "something new" in caplog.text
 
 
 def test_what_is_the_same_for_all_users_is_asked_before_anybody_waits(agent):

@@ -30,7 +30,7 @@ def old(question, value="Turin", *, is_probe=False, source=1, number=1):
 
 
 def material(pairs=(), negatives=()):
-    return Synthesis("x", {9: "x"}, list(pairs), list(negatives), 0, 1.0)
+    return Synthesis("x", "x", {9: "x"}, list(pairs), list(negatives), 0, 1.0)
 
 
 def nothing(*_):
@@ -40,7 +40,7 @@ def nothing(*_):
 def test_what_trained_once_never_probes_and_what_probes_never_trains():
     found = admitted(
         material([new("Where do I live?", use="probe"), new("my town?", use="stop"), new("My home?"), new("Home?")]),
-        [old("where do I live?"), old("My town?"), old("my home?", is_probe=True)],
+        [old("where do I live"), old("My town?"), old("my home!", is_probe=True)],
         use_bank=True,
     )  # fmt: skip
     assert [(pair.question, pair.use) for pair in found.pairs] == [

@@ -24,6 +24,7 @@ from agent.memory.teacher import (
     asked_in,
     certainty,
     corrected,
+    is_evident,
     supported_value,
     told_later,
     transcript_of,
@@ -98,8 +99,9 @@ def test_of_a_reply_only_its_last_question_stands_before_the_teacher(reply, aske
 def test_the_transcript_keeps_sessions_apart_and_can_withhold_replies():
     turns = [turn(1, "Hi"), turn(2, "I am Ada", reply="Hello Bob", session="s2")]
     assert transcript_of(turns) == "User: Hi\nYou: Noted!\n---\nUser: I am Ada\nYou: Hello Bob"
-    assert "Bob" not in transcript_of(turns, with_replies=False)
-    assert "I am Ada" in transcript_of(turns, with_replies=False)
+    assert "Bob" not in transcript_of(turns, replies="questions")
+    assert "I am Ada" in transcript_of(turns, replies="questions")
+    assert "Which" not in transcript_of([turn(1, "Hi", reply="Which film?")], replies="none")
 
 
 def test_a_window_holds_the_turns_around_in_the_same_session():
@@ -186,6 +188,21 @@ def test_the_teacher_agrees_only_if_it_asserts_the_value():
     assert agrees(pair("Do I live in Turin?", "yes"), "Yes, you live in Turin.")
     assert not agrees(pair("Do I live in Oslo?", "yes"), "No, you live in Turin.")
     assert not agrees(pair("Do I live in Oslo?", "no"), "Nothing about that yet.")
+
+
+@pytest.mark.parametrize(
+    ("question", "value", "answer", "is_right"),
+    [
+        ("Do I live in Turin?", "yes", "Yes, you live in Turin.", True),
+        ("Is Oslo where I live now?", "yes", "Yes, you live in Oslo.", False),  # a reply said so
+        ("Is Lima my home?", "no", "No, you live in Turin.", True),
+        ("Is Lima my home?", "no", "No, you live in Oslo.", False),
+        ("Where do I live?", "Turin", "You live in Turin.", True),
+    ],
+)
+def test_what_only_a_reply_asked_for_is_no_evidence(question, value, answer, is_right):
+    turns = [turn(1, "I live in Turin now.", reply="And you live in Oslo, right?")]
+    assert is_evident(pair(question, value), answer, turns) == is_right
 
 
 @pytest.mark.parametrize(
