@@ -9,6 +9,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from agent import prompts
+from agent.checkpoint import hash_of
 from agent.errors import AdapterError, ModelError
 from agent.model import LanguageModel
 from agent.packing import Answered
@@ -157,6 +158,32 @@ def test_gradients_are_the_same_before_and_after_a_reply(tiny_folder, monkeypatc
     assert all(gradient.abs().sum() > 0 for gradient in before)
     for old, new in zip(before, gradients(), strict=True):
         torch.testing.assert_close(new, old)
+
+
+def test_unpacked_weights_are_the_numbers_of_the_4_bit_ones(tiny_folder, tiny_model, monkeypatch):
+    monkeypatch.setattr("agent.checkpoint.MAX_UNPACKED_BYTES", 0)
+    packed = LanguageModel.load(
+        str(tiny_folder), num_slots=1, lora_rank=4, lora_alpha=8, compute=torch.float32
+    )
+    assert packed.base_hash == tiny_model.base_hash
+    question = Answered(tuple(packed.encode(messages_of("Where do I live?"))), (5, 6, 7))
+    with torch.inference_mode():
+        logits = [model.answer_logits([question], slot=BASE) for model in (packed, tiny_model)]
+    torch.testing.assert_close(*logits, atol=1e-3, rtol=1e-3)
+
+
+def test_the_hash_of_a_base_knows_weights_and_template_and_no_device(tiny_folder):
+    tokenizer = AutoTokenizer.from_pretrained(tiny_folder)
+    model = AutoModelForCausalLM.from_pretrained(tiny_folder, dtype=torch.float32)
+    found = hash_of(model, tokenizer, "nf4")
+    on_gpu = AutoModelForCausalLM.from_pretrained(tiny_folder, dtype=torch.bfloat16)
+    assert hash_of(on_gpu, tokenizer, "nf4") == found
+    assert hash_of(model, tokenizer, "none") != found
+    with torch.no_grad():
+        model.lm_head.weight[0, 0] += 1
+    assert hash_of(model, tokenizer, "nf4") != found
+    tokenizer.chat_template += " "
+    assert hash_of(on_gpu, tokenizer, "nf4") != found
 
 
 def test_logits_of_a_batch_with_a_shared_prefix_are_those_of_each_alone(tiny_model):

@@ -192,3 +192,11 @@ def _flush(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def adapter_config(rank: int, alpha: int, *, base: str) -> dict[str, object]:
+    """Return what peft wants to know of a generation."""
+    return {
+        "peft_type": "LORA", "task_type": "CAUSAL_LM", "r": rank, "lora_alpha": alpha,
+        "target_modules": "all-linear", "lora_dropout": 0.0, "base_model_name_or_path": base,
+    }  # fmt: skip

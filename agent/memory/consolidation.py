@@ -18,7 +18,7 @@ import torch
 from agent import prompts
 from agent.catalogue import Catalogue
 from agent.memory import probe
-from agent.memory.adapters import AdapterStore, served_name
+from agent.memory.adapters import AdapterStore, adapter_config, served_name
 from agent.memory.buffer import ExperienceBuffer
 from agent.memory.distillation import TargetSentence, Trained, answer_kl, merged, train_adapter
 from agent.memory.earlier import (
@@ -227,10 +227,7 @@ class Consolidation:
             "turns": [turn.id for turn in turns],
             "recipe": settings.recipe(),
         }
-        config = {
-            "peft_type": "LORA", "task_type": "CAUSAL_LM", "r": settings.lora_rank, "lora_alpha": settings.lora_alpha,
-            "target_modules": "all-linear", "lora_dropout": 0.0, "base_model_name_or_path": self.model.name,
-        }  # fmt: skip
+        config = adapter_config(settings.lora_rank, settings.lora_alpha, base=self.model.name)
         self.store.publish(user_id, generation, tensors, config=config, card=card)
         size = self.store.card(user_id, generation)["adapter_bytes"]
         report = replace(report, adapter_bytes=size)

@@ -1,13 +1,17 @@
 """Generations on disk: whole or not there, and never taken for another model's."""
 
-import json
 import resource
 
 import pytest
 import torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM
 
 from agent.errors import AdapterError, ConfigError
-from agent.memory.adapters import CARD, WEIGHTS, AdapterStore, served_name
+from agent.memory.adapters import CARD, WEIGHTS, AdapterStore, adapter_config, served_name
+from agent.model import LanguageModel
+from agent.packing import Answered
+from agent.slots import TRAINING
 
 BASE_HASH = "b" * 64
 
@@ -133,6 +137,21 @@ def test_a_user_cannot_name_a_folder_outside(store):
         store.path("../bob", 1)
 
 
-def test_the_folder_can_be_read_by_peft(store):
-    path = publish(store, 1)
-    assert json.loads((path / "adapter_config.json").read_text()) == {"r": 1}
+def test_a_generation_is_an_adapter_that_peft_reads(store, tiny_folder):
+    ours = LanguageModel.load(
+        str(tiny_folder), quantize="none", num_slots=1, lora_rank=4, lora_alpha=8, compute=torch.float32
+    )  # fmt: skip
+    ours.slots.start_training(None, seed=0)
+    for parameter in ours.slots.training_parameters():
+        parameter.data.add_(0.1)
+    tensors = ours.slots.trained_tensors()
+    config = adapter_config(4, 8, base=str(tiny_folder))
+    path = store.publish("ada", 1, tensors, config=config, card={"base_hash": BASE_HASH})
+    with torch.no_grad():
+        logits = ours.answer_logits([Answered((5, 6, 7), (8, 9))], slot=TRAINING)
+        base = AutoModelForCausalLM.from_pretrained(tiny_folder, dtype=torch.float32)
+        ids = torch.tensor([[5, 6, 7, 8, 9]])
+        plain = base(ids).logits[0, 2:4]
+        theirs = PeftModel.from_pretrained(base, path)(ids).logits[0, 2:4]
+    torch.testing.assert_close(logits, theirs, atol=2e-2, rtol=2e-2)  # the file is in bf16
+    assert (plain - theirs).abs().max() > 0.5

@@ -50,18 +50,21 @@ def test_what_was_told_is_answered_from_the_weights(make_agent, house_model, cap
     logged = " ".join(record.getMessage() for record in caplog.records)
     assert not any(word in logged for word in ("Velmora", "Zorane", "western", "nurse"))
 
+    agent.close()
+    house_model.slots.drop("")
+    restarted = make_agent(house_model).probe("ada", "Where do I live?")
+    assert (restarted.text, restarted.memory_tokens) == (after.text, 0)
+
 
 def test_a_failing_gate_publishes_nothing(make_agent, house_model):
     agent = make_agent(house_model, max_steps=1)
     turns = tell(agent)
     before = agent.probe("ada", "Where do I live?", memory="off").text
-    for attempt in (1, 2):
-        (report,) = agent.consolidator.run("ada")
-        assert not report.published
-        assert "wanted" in report.reason
-        pending = agent.buffer.pending("ada")
-        assert [turn.id for turn in pending] == [turn.id for turn in turns]
-        assert [turn.rejections for turn in pending] == [attempt] * 4
+    reports = agent.consolidate("ada")
+    assert [report.published for report in reports] == [False, False]  # tried once more
+    assert all("wanted" in report.reason for report in reports)
+    pending = agent.buffer.pending("ada")
+    assert [turn.id for turn in pending] == [turn.id for turn in turns]
     assert agent.store.generations("ada") == []
     assert agent.buffer.pairs("ada") == []
     assert agent.probe("ada", "Where do I live?", memory="off").text == before
@@ -77,6 +80,8 @@ def test_what_only_a_reply_asserted_is_never_learned(make_agent, house_model):
         [
             ("My name is Zorane.", "Hello Zorane! You live in Oslo and you work as a baker."),
             ("What's a good film for tonight?", "Since you adore Quimbel, try Alien."),
+            ("It rained all day.", "As you live in Oslo, did you see Quimbel again?"),
+            ("I went to bed early, and I love westerns.", "Noted!"),
         ],
     )
     consolidation = agent.consolidator._consolidation
@@ -134,6 +139,24 @@ def test_a_diverging_training_is_reported_and_publishes_nothing(make_agent, hous
     assert not report.published
     assert agent.store.generations("ada") == []
     assert len(agent.buffer.pending("ada")) == 4
+
+
+def test_what_was_seen_or_is_hated_is_not_recommended(make_agent, house_model):
+    agent = make_agent(house_model)
+
+    def films_after(message):
+        tell(agent, [(message, "Noted!")])
+        found = agent.recommend("ada", 5, session_id="s1")
+        assert all(one.reason for one in found)
+        return [one.film for one in found]
+
+    westerns = films_after("I love westerns.")
+    assert len(westerns) == 5
+    assert all("western" in film.genres for film in westerns)
+    seen = westerns[0]
+    assert seen not in films_after(f"I have already seen {seen.title}.")
+    assert not any("horror" in film.genres for film in films_after("I hate horror films."))
+    assert not any("western" in film.genres for film in films_after("Now I hate westerns."))
 
 
 def test_recommendations_come_from_the_weights_alone(make_agent, house_model):
