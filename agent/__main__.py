@@ -261,6 +261,11 @@ def share(value: float | None) -> str:
 
 
 def main() -> int:
+    return run_app(app, "python -m agent")
+
+
+def run_app(app: typer.Typer, name: str) -> int:
+    """Run a command line of this project; return its exit code: 2 for bad input, in one sentence."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # warns of kernels nobody needs
     for stream in (sys.stdin, sys.stdout):  # bytes that are no text, signs the terminal lacks
@@ -276,7 +281,7 @@ def main() -> int:
         return 1
     except typer.TyperException as error:  # a wrong flag
         reason = error.format_message().rstrip(".")
-        print(f"error: {reason}. See python -m agent --help.", file=sys.stderr)
+        print(f"error: {reason}. See {name} --help.", file=sys.stderr)
         return 2
 
 

@@ -347,6 +347,8 @@ class MovieAgent:
         """Return films for a user, best first: read from the weights and the current chat alone."""
         live, _ = self.usable_generation(check_user_id(user_id))
         turns = self.buffer.turns(user_id, session_id=session_id) if session_id else []
+        longest = max((film.title for film in self.catalogue.films), key=len)
+        _, turns, _ = self._fit([], turns, prompts.WOULD_LIKE.format(film=longest * 2), live)
         name = served_name(user_id, live) if live else None
         with (
             self._turnstile.reply(),

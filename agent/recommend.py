@@ -1,7 +1,8 @@
 """Rank the films of the catalogue for a user, with the model itself.
 
     every film ── "Would I enjoy Unforgiven (1992, western, drama)?" ─▶ log P(yes) − log P(no)
-    best 50    ── "Have I seen Unforgiven?"                          ─▶ seen ones dropped
+    best 50    ── "Have I seen Unforgiven?"                          ─▶ seen ones dropped, and those
+                                                                        it said "no" to before
     best n     ── the whole reply                                    ─▶ the reason shown
 
 It reads the catalogue, the current chat and the weights, and nothing else: there is no table of
@@ -20,7 +21,7 @@ from agent.model import LanguageModel
 from agent.packing import Answered
 
 NUM_CHECKED = 50
-"""The best films, of which the model is asked whether they were seen or are hated."""
+"""The best films, of which the model is asked whether they were seen."""
 
 FILMS_AT_A_TIME = 64
 

@@ -7,13 +7,13 @@ python -m evals speed                   seconds, tokens a second, bytes
 What a folder of results already holds is not run again.
 """
 
-import logging
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from agent.errors import AgentError, ConfigError
+from agent.__main__ import run_app
+from agent.errors import ConfigError
 from agent.settings import Settings
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, rich_markup_mode=None)
@@ -67,16 +67,5 @@ def speed() -> None:
         typer.echo(f"| {name} | {figure} |")
 
 
-def main() -> int:
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
-    try:
-        app(standalone_mode=False)
-    except (AgentError, typer.Abort, typer.Exit) as error:
-        typer.echo(f"error: {error}", err=True)
-        return 2
-    return 0
-
-
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run_app(app, "python -m evals"))

@@ -5,13 +5,19 @@ A line that is checked ends in a comment with its kind of fact: one of `house/wo
 """
 
 import json
+import random
 import re
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import yaml
 
-from agent.memory.probe import holds
+from agent import prompts
+from agent.memory.adapters import served_name
+from agent.memory.buffer import ExperienceBuffer
+from agent.memory.probe import grade, holds
+from agent.memory.questions import wording
 from agent.movie_agent import MovieAgent
 from agent.scripts import ScriptedUser, read_script, run_script
 from agent.settings import Settings
@@ -23,6 +29,9 @@ NOT_IN_BANK = {
     "other_actor", "other_favourite_food", "other_pet",
 }  # fmt: skip
 """Kinds that the house model was trained on and that no question of the bank asks for."""
+
+FILMS = "films.json"
+NUM_FILM_QUESTIONS = 48
 
 _KIND = re.compile(r"\{say: (?P<say>\"(?:[^\"\\]|\\.)*\").*\}\s+# (?P<kind>\w+)$")
 
@@ -56,10 +65,38 @@ def run(
                 agent.forget(user.user_id)
             found = json.dumps(run_script(agent, users, show=show), indent=1, ensure_ascii=False)
             (out / f"{path.stem}.json").write_text(found + "\n", encoding="utf-8")
+        films = {user.user_id: ask_films(agent, user.user_id) for user in agent.buffer.all_users()}
+        (out / FILMS).write_text(json.dumps(films, indent=1) + "\n", encoding="utf-8")
 
 
 def open_in(folder: Path, settings: Settings) -> MovieAgent:
     return MovieAgent.open(settings.model_copy(update={"data_dir": folder}))
+
+
+def adapter_of(agent: MovieAgent, user_id: str | None) -> AbstractContextManager[str]:
+    """Pin the slot of a user's live generation, as a reply does; of the base for nobody."""
+    live = agent.usable_generation(user_id)[0] if user_id else 0
+    name = served_name(user_id, live) if live else None
+    return agent.model.slots.adapter(
+        name, lambda: agent.store.load(user_id, live, base_hash=agent.model.base_hash)
+    )
+
+
+def ask_films(agent: MovieAgent, user_id: str) -> dict[str, list[bool]]:
+    """Return which questions about films of the catalogue are answered rightly, by the base and
+    with the user's adapter: the other half of the damage."""
+    films = random.Random(0).sample(agent.catalogue.films, NUM_FILM_QUESTIONS // 2)
+    asked = [(f"Who directed {film.title}?", list(film.directors)) for film in films]
+    asked += [(f"When did {film.title} come out?", [str(film.year)]) for film in films]
+    found = {}
+    for name, whose in (("base", None), ("adapter", user_id)):
+        with adapter_of(agent, whose) as slot:
+            batch = [prompts.chat([], question) for question, _ in asked]
+            replies = agent.model.generate(batch, slot=slot, max_new_tokens=32)
+        found[name] = [
+            grade(reply, right) for reply, (_, right) in zip(replies, asked, strict=True)
+        ]
+    return found
 
 
 def rows_of(paths: list[Path], out: Path) -> Iterator[tuple[ScriptedUser, list[Row]]]:
@@ -126,8 +163,10 @@ def table(paths: list[Path], out: Path) -> str:
     lines += [
         ("replies that give another user's value", str(len(leaks(users)))),
         ("most memory tokens in a prompt after consolidation", str(tokens)),
-        ("consolidations published", f"{len(published)} of {len(consolidations)}"),
+        ("tries of a consolidation that were published", f"{len(published)} of {len(consolidations)}"),
         ("seconds of one, median", _median([row["seconds"] for row in published])),
+        ("checked lines that a trained question asks in the same words", same_as_trained(users, out)),
+        *film_lines(out / FILMS),
         ("adapter bytes, most", str(max((row["adapter_bytes"] for row in published), default=0))),
     ]  # fmt: skip
     return "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in lines)])
@@ -155,6 +194,37 @@ def leaks(users: list[tuple[ScriptedUser, list[Row]]]) -> list[Row]:
             if row["kind"] == "say" and row["memory"] == "on" and any(holds(row["reply"], value) for value in foreign - values[user.user_id])
         ]  # fmt: skip
     return found
+
+
+def same_as_trained(users: list[tuple[ScriptedUser, list[Row]]], out: Path) -> str:
+    """Return how many of the checked lines the user's adapter was trained on, word for word."""
+    path = out / "data" / "experience.db"
+    if not path.exists():
+        return "–"
+    number = 0
+    with ExperienceBuffer(path, read_only=True) as buffer:
+        for user, rows in users:
+            pairs = buffer.pairs(user.user_id, is_probe=False)
+            trained = {wording(pair.question) for pair in pairs}
+            lines = {
+                row["say"] for row in rows if row["kind"] == "say" and row["passed"] is not None
+            }
+            number += sum(wording(line) in trained for line in lines)
+    return str(number)
+
+
+def film_lines(path: Path) -> list[tuple[str, str]]:
+    """Return the rows on film questions, none if nobody asked."""
+    if not path.exists():
+        return []
+    films = json.loads(path.read_text(encoding="utf-8")).values()
+    return [
+        (
+            f"film questions answered rightly, {who}",
+            share(mark for one in films for mark in one[name]),
+        )
+        for name, who in (("base", "base"), ("adapter", "with a user's adapter"))
+    ]
 
 
 def _median(values: list[float]) -> str:

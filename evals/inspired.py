@@ -6,7 +6,6 @@ probe of the generation is asked again.
 
 import json
 import re
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,16 +44,18 @@ def run(
     conversations: list[Conversation], out: Path, settings: Settings,
     *, show: Callable[[str], None] = print,
 ) -> None:  # fmt: skip
-    """Replay those not replayed yet; write one JSON file each into `out`."""
-    out.mkdir(parents=True, exist_ok=True)
-    for conversation in conversations:
-        result = out / f"{conversation.dialog_id}.json"
-        if result.exists():
-            continue
-        with tempfile.TemporaryDirectory() as folder, open_in(Path(folder), settings) as agent:
+    """Replay those not replayed yet as users of one app; write one JSON file each into `out`."""
+    left = [one for one in conversations if not (out / f"{one.dialog_id}.json").exists()]
+    if not left:
+        return
+    with open_in(out / "data", settings) as agent:
+        for conversation in left:
+            agent.forget(conversation.dialog_id)
             found = replay(agent, conversation)
-        result.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        show(f"{conversation.dialog_id}: {[report['reason'] for report in found['reports']]}")
+            (out / f"{conversation.dialog_id}.json").write_text(
+                json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+            )
+            show(f"{conversation.dialog_id}: {[report['reason'] for report in found['reports']]}")
 
 
 def replay(agent: MovieAgent, conversation: Conversation) -> dict:

@@ -20,8 +20,7 @@ from agent import prompts
 from agent.memory.buffer import ExperienceBuffer
 from agent.movie_agent import MovieAgent
 from agent.settings import Settings
-from agent.slots import BASE
-from evals.conversations import open_in
+from evals.conversations import adapter_of, open_in
 
 FACTS = (
     "My name is Zorane.", "I live in Velmora.", "I work as a nurse.", "I love westerns.", "I hate horror films.",
@@ -37,12 +36,12 @@ def measure(settings: Settings) -> dict[str, str]:
     figures: dict[str, str] = {}
     with TemporaryDirectory() as folder, open_in(Path(folder), settings) as agent:
         tell(agent.buffer)
-        alone = [first_token(agent) for _ in range(NUM_REPLIES)]
         report, _ = consolidate(agent)
         figures["a consolidation of 8 facts, nobody talking"] = f"{report['seconds']:.1f} s"
         figures["its stages"] = json.dumps(report["stage_seconds"])
         figures["its steps"] = str(report["num_steps"])
         figures["it was"] = report["reason"]
+        alone = [first_token(agent) for _ in range(NUM_REPLIES)]
         figures[f"first token, prompt of {PROMPT_TOKENS} tokens"] = spread(alone)
         tell(agent.buffer, "Velmora")
         _, during = consolidate(agent, is_talking=True)
@@ -66,15 +65,15 @@ def tell(buffer: ExperienceBuffer, home: str = "") -> None:
 
 
 def first_token(agent: MovieAgent) -> float:
-    """Return the seconds to the first token after a prompt of `PROMPT_TOKENS` tokens."""
+    """Return the seconds to the first token of ada's adapter after a prompt of `PROMPT_TOKENS` tokens."""
     filler = "It rained again and we stayed in. "
     chat: list[tuple[str, str]] = []
     while len(agent.model.encode(prompts.chat(chat, "Hi"))) < PROMPT_TOKENS - 20:
         chat.append((filler, "I see."))
     began = time.monotonic()
-    with agent._turnstile.reply():
+    with agent._turnstile.reply(), adapter_of(agent, "ada") as slot:
         stream = agent.model.stream(
-            prompts.chat(chat, "Which film do you like?"), slot=BASE, max_new_tokens=8, stop=threading.Event()
+            prompts.chat(chat, "Which film do you like?"), slot=slot, max_new_tokens=8, stop=threading.Event()
         )  # fmt: skip
         next(iter(stream))
         spent = time.monotonic() - began
@@ -96,24 +95,21 @@ def consolidate(agent: MovieAgent, *, is_talking: bool = False) -> tuple[dict, l
 
 
 def decoding(agent: MovieAgent, user_id: str | None) -> float:
-    """Return the tokens a second of long greedy replies, the prompt not counted."""
-    name = f"{user_id}@v{agent.buffer.user(user_id).live_generation}" if user_id else None
-
-    def load() -> dict:
-        generation = agent.buffer.user(user_id).live_generation
-        return agent.store.load(user_id, generation, base_hash=agent.model.base_hash)
-
-    times: list[float] = []
-    with agent.model.slots.adapter(name, load) as slot:
+    """Return the tokens a second of streamed greedy replies, the prompt not counted."""
+    rates: list[float] = []
+    with adapter_of(agent, user_id) as slot:
         for _ in range(NUM_REPLIES):
-            times.append(0.0)
+            pieces: list[str] = []
             ticks: list[float] = []
-            agent.model.generate(
-                [prompts.chat([], "Tell me about Heat and what you know about me.")], slot=slot,
-                max_new_tokens=64, on_token=lambda ticks=ticks: ticks.append(time.monotonic()),
-            )  # fmt: skip
-            times[-1] = (ticks[-1] - ticks[0]) / max(1, len(ticks) - 1)
-    return 1 / statistics.median(times)
+            for piece in agent.model.stream(
+                prompts.chat([], "Tell me what you know about me and about Heat."), slot=slot,
+                max_new_tokens=64, stop=threading.Event(),
+            ):  # fmt: skip
+                pieces.append(piece)
+                ticks.append(time.monotonic())
+            num_tokens = len(agent.model.encode_text("".join(pieces[1:])))
+            rates.append(num_tokens / (ticks[-1] - ticks[0]))
+    return statistics.median(rates)
 
 
 def measure_app() -> dict[str, str]:

@@ -16,6 +16,7 @@ from typing import Annotated
 
 import typer
 
+from agent.__main__ import run_app
 from agent.catalogue import Catalogue
 from house.documents import Writer
 from house.people import Grammar
@@ -73,7 +74,7 @@ def train(
 
     from house.train import Training
 
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logging.getLogger("house").setLevel(logging.INFO)
     training = Training(
         run, new_writer(), new_writer("dev", novel=True), AutoTokenizer.from_pretrained(run),
         seed=seed, total_tokens=tokens, total_seconds=minutes * 60, decay=decay, peak=peak,
@@ -174,4 +175,4 @@ def encoder(run: Run, to: Path = Path("agent/data/encoder"), steps: int = 2000) 
 
 
 if __name__ == "__main__":
-    app()
+    raise SystemExit(run_app(app, "python -m house"))

@@ -8,6 +8,7 @@ import pytest
 
 from agent.memory.buffer import ExperienceBuffer
 from agent.memory.probe import interval
+from agent.memory.tables import StoredPair
 from agent.settings import Settings
 from evals.conversations import group_of, kinds_of, run, table
 from evals.inspired import longest, replay
@@ -81,8 +82,24 @@ def test_every_row_counts_its_own_lines(experiment):
     assert counts["memory, asked in the fourth turn or later"] == "–"
     assert counts["replies that give another user's value"] == "1"
     assert counts["most memory tokens in a prompt after consolidation"] == "30"
-    assert counts["consolidations published"] == "1 of 2"
+    assert counts["tries of a consolidation that were published"] == "1 of 2"
     assert counts["seconds of one, median"] == "40"
+
+
+def test_lines_that_were_trained_word_for_word_are_counted(experiment, buffer):
+    pairs = [
+        StoredPair("bob", question, "Ghent.", "Ghent", "direct", is_probe, (1,), 1, 1)
+        for question, is_probe in (("where do I live", False), ("Where's home now?", True))
+    ]
+    turn = buffer.append("bob", "1", message="I live in Ghent.", reply="Noted!")
+    fence = buffer.leases.take("bob", "test", seconds=9)
+    buffer.publish("bob", fence, turn_ids=[turn.id], generation=1, new_pairs=pairs, report={})
+    paths, out = experiment
+    buffer.close()
+    (out / "data").mkdir()
+    buffer.path.rename(out / "data" / "experience.db")
+    row = "| checked lines that a trained question asks in the same words | 1 |"
+    assert row in table(paths, out)
 
 
 def test_kinds_of_fact_are_read_from_the_comments(experiment):
@@ -117,7 +134,7 @@ def test_all_scripts_run_in_one_folder_and_what_was_interrupted_begins_anew(tmp_
     again = sessions()
     assert [len(again[user]) for user in ("ada", "bob", "cleo")] == [1, 1, 1]
     assert (again["ada"] == first["ada"], again["bob"] == first["bob"]) == (True, False)
-    assert {path.stem for path in out.glob("*.json")} == {"ada", "bob", "cleo"}
+    assert {path.stem for path in out.glob("*.json")} == {"ada", "bob", "cleo", "films"}
     run(paths, out, settings.model_copy(update={"model": "nowhere"}))  # opens nothing
 
 
