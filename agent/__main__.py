@@ -281,7 +281,8 @@ def run_app(app: typer.Typer, name: str) -> int:
         return 1
     except typer.TyperException as error:  # a wrong flag
         reason = error.format_message().rstrip(".")
-        print(f"error: {reason}. See {name} --help.", file=sys.stderr)
+        stop = "" if reason.endswith("?") else "."
+        print(f"error: {reason}{stop} See {name} --help.", file=sys.stderr)
         return 2
 
 

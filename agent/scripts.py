@@ -78,7 +78,13 @@ class _Reader:
             raise ConfigError(f"{self.path}, line {line}: no YAML ({reason}).") from error
         if not isinstance(root, yaml.SequenceNode) or not root.value:
             raise ConfigError(f"{self.path}, line 1: a script is a list of users: - user: ada")
-        return [self.user(node) for node in root.value]
+        users = []
+        for node in root.value:
+            user = self.user(node)
+            if user.user_id in {other.user_id for other in users}:
+                raise self.fail(node, f"the user {user.user_id!r} is in this file already.")
+            users.append(user)
+        return users
 
     def user(self, node: yaml.Node) -> ScriptedUser:
         fields = self.fields(node, {"user", "steps"}, required={"user", "steps"})
@@ -118,6 +124,8 @@ class _Reader:
         abstain = self.scalar(fields["abstain"]) if "abstain" in fields else "false"
         if abstain not in {"true", "false"}:
             raise self.fail(fields["abstain"], f"abstain is {abstain!r}; it must be true or false.")
+        if abstain == "true" and "expect" in fields:
+            raise self.fail(fields["expect"], "a reply cannot abstain and hold what is expected.")
         return Say(
             self.scalar(fields["say"]), self.texts(fields.get("expect")), self.texts(fields.get("reject")),
             abstain == "true", memory,
@@ -135,6 +143,8 @@ class _Reader:
             name = self.scalar(key)
             if name not in known:
                 raise self.fail(key, f"unknown key {name!r}; known are {', '.join(sorted(known))}.")
+            if name in found:
+                raise self.fail(key, f"{name!r} stands here twice.")
             found[name] = value
         if missing := required - found.keys():
             raise self.fail(node, f"{sorted(missing)[0]!r} is missing.")

@@ -38,6 +38,9 @@ def test_scalars_are_read_as_they_stand(tmp_path):
         ("- user: ada\n  steps:\n    - session: hi\n", 3, "expected a list"),
         ("- user: ada\n  steps:\n    - forget: {all: false}\n", 3, "forget takes"),
         ("- user: ada\n  steps: [\n", 3, "no YAML"),
+        ("- user: ada\n  steps: []\n- user: ada\n  steps: []\n", 3, "is in this file already"),
+        ("- user: ada\n  steps: []\n  user: bob\n", 3, "'user' stands here twice"),
+        ("- user: ada\n  steps:\n    - session:\n        - {say: hi, expect: [x], abstain: true}\n", 4, "cannot abstain and"),
     ],
 )  # fmt: skip
 def test_a_fault_is_named_with_file_and_line(tmp_path, text, line, reason):
