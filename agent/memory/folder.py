@@ -33,8 +33,10 @@ def user_id_of(display_name: str) -> str:
     letters, or be cut, gets a hash of itself, so that "Мария" and "Иван" are two.
 
     Raises:
-        ConfigError: If nothing of the name is left, or it is too long.
+        ConfigError: If nothing of the name is left, it is too long, or it looks like a path.
     """
+    if re.search(r"[/\\]", display_name):
+        raise ConfigError(f"{display_name[:60]!r} cannot be used as a name: take out the slashes.")
     plain = unicodedata.normalize("NFKD", display_name).encode("ascii", "ignore").decode()
     derived = re.sub(r"[^a-z0-9_-]+", "-", plain.lower()).strip("-")
     letters = [char for char in unicodedata.normalize("NFKD", display_name) if char.isalnum()]

@@ -302,6 +302,13 @@ def test_names_in_any_script_are_names_and_no_two_fall_onto_one_memory():
     assert user_id_of(" мария ") == user_id_of("Мария")
 
 
+@pytest.mark.parametrize("name", ["../x", "..\\x", "/etc/passwd", "", "  ", "!!!", "x" * 300])
+def test_what_cannot_be_a_name_is_refused_in_a_sentence(name):
+    with pytest.raises(ConfigError, match="cannot be used as a name") as refused:
+        user_id_of(name)
+    assert len(str(refused.value)) < 200
+
+
 def test_two_pages_do_not_see_each_other(desk, agent):
     same = Page("ada", "Ada", "a2")
     say(desk, "I am Ada.")
