@@ -17,7 +17,8 @@ QUICK = {"question_rounds": 1, "max_steps": 12, "min_recall_share": 0.0, "min_ab
 """A consolidation that goes through every stage, publishes whatever it gets, and is soon done."""
 
 INSIDE_PUBLISHING = {
-    "weights half written": ("agent.memory.adapters", "_flush"),
+    "weights half written": ("agent.memory.adapters", "save_file"),
+    "draft written": ("agent.memory.adapters", "_flush"),
     "folder in place": (AdapterStore, "publish"),
     "database written": (ExperienceBuffer, "publish"),
 }
@@ -35,6 +36,9 @@ def main(data_dir: str, moment: str) -> None:
 
         def then_die(*args: object, **options: object) -> None:
             original(*args, **options)
+            if moment == "weights half written":
+                file = args[1]
+                os.truncate(file, file.stat().st_size // 2)
             die()
 
         setattr(owner, name, then_die)
