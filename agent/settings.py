@@ -89,10 +89,10 @@ class Settings(BaseSettings):
     lora_alpha: int = Field(32, ge=1)
     """Scale of the update is alpha / rank = 2. Chosen, not measured."""
 
-    learning_rate: float = Field(2e-3, gt=0, lt=1)
+    learning_rate: float = Field(2.5e-3, gt=0, lt=1)
     """Peak rate of AdamW. Measured: docs/lab_book.md."""
 
-    max_steps: int = Field(100, ge=1)
+    max_steps: int = Field(80, ge=1)
     """Steps of one training, if it does not stop before. Measured: docs/lab_book.md."""
 
     batch_size: int = Field(12, ge=8)
