@@ -200,6 +200,7 @@ class Writer:
     def asking_turns(self, world: World, rng: random.Random, num_turns: int) -> list[Turn]:
         """Return turns of questions about what was told and what was not, wishes, and talk."""
         kinds = self.kinds(rng)
+        is_of_kinds = world.untold is None
         sorts: list[tuple[float, Callable[[], list[Turn | None]]]] = [
             (
                 0.50,
@@ -207,12 +208,13 @@ class Writer:
             ),
             # Beside people/, what is untold sounds like what was told: too much of it and the model
             # abstains on plain facts (docs/lab_book.md).
-            (0.28 if world.untold is None else 0.2, lambda: [world.ask_unknown(kinds)]),
+            (0.28 if is_of_kinds else 0.2, lambda: [world.ask_unknown(kinds)]),
             (0.07, lambda: self.told_now(world, rng)),
             (0.03, lambda: [world.ask_summary()]),
             (0.06, lambda: self.about_films.wish_turns(world, rng)),
-            (0.06, lambda: [world.ask_would_like(self.films)]),
-            (0.04, lambda: [world.ask_seen(self.films)]),
+            # What people/ like and have seen is of no kind of facts/: "I can't tell" would be wrong.
+            (0.10 * is_of_kinds, lambda: [world.ask_would_like(self.films)]),
+            (0.05 * is_of_kinds, lambda: [world.ask_seen(self.films)]),
             (0.07, lambda: [self.idle_turn(world)]),
         ]
         fresh = _Deck(world.facts, rng)
