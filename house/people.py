@@ -304,3 +304,35 @@ def of_side(items: list[dict], side: str, field: str) -> list[dict]:
 
 def listed(facts: list[Fact]) -> str:
     return join_and([fact.value for fact in facts])
+
+
+MATTERS = {
+    "animal": "dog cat pet horse goat hen parrot rabbit fish budgie hamster donkey pony ferret",
+    "place": "town city village place home country where street island station district suburb",
+    "friend": "friend mate pal bestie buddy flatmate roommate housemate lodger",
+    "partner": "wife husband partner boyfriend girlfriend fiance spouse crush",
+    "child": "son daughter child kid girl boy baby eldest youngest twin toddler",
+    "family": "brother sister cousin niece nephew aunt uncle nan gran grandson granddaughter sibling",
+    "work": "job employer firm boss shop work office company trade colleague assistant apprentice",
+    "genre": "genre kind",
+    "film": "film movie favfilm comfort hated planned star actor actress",
+    "food": "snack food dish treat sweet meal breakfast lunch dinner soup diet cake nibble",
+    "drink": "drink tea coffee brew beer glass",
+    "trip": "trip holiday travel dream destination journey",
+    "number": "age birthday years since lucky",
+    "pastime": "hobby sport team club collection craft game",
+    "vehicle": "car van bike vehicle scooter lorry truck",
+}
+"""Words in the names of the slots of `people/` that may stand for the same thing."""
+
+
+def matter_of(slot: str) -> str:
+    """Return what a slot of `people/` is about, itself where no list knows it."""
+    return next(
+        (
+            matter
+            for matter, parts in MATTERS.items()
+            if any(part in slot for part in parts.split())
+        ),
+        slot,
+    )

@@ -1,6 +1,7 @@
 """How tests talk to an agent, teach it without training, and read what it kept."""
 
 import sqlite3
+import threading
 from contextlib import closing
 
 import torch
@@ -65,3 +66,12 @@ def tokens_of(agent, message, *, session=(), earlier=()):
 
 def base_text(agent, message):
     return agent.probe("nobody", message, memory="off").text
+
+
+def until(condition):
+    """Wait for what the consolidator does on its thread."""
+    for _ in range(3000):
+        if condition():
+            return
+        threading.Event().wait(0.01)
+    raise AssertionError("it did not happen within 30 s")

@@ -7,9 +7,8 @@ import re
 import pytest
 
 from agent.memory.probe import grade, is_abstention
-from house.documents import matter_of
 from house.open_kinds import first_person
-from house.people import USER
+from house.people import USER, matter_of
 from house.phrasing import garbled
 from house.wordings import WORDINGS_DIR, check_life, check_person, read_yaml
 from house.world import World

@@ -5,7 +5,6 @@ its consolidations run to the end of the synthesis and find nothing to learn.
 """
 
 import threading
-import time
 
 import pytest
 import torch
@@ -14,8 +13,7 @@ from agent.errors import StoreError
 from agent.memory.adapters import CARD, served_name
 from agent.memory.job import Job, Report, Turnstile
 from agent.memory.synthesis import Synthesis
-
-FACT = "I live in Turin."
+from tests.talking import FACT, tell, until
 
 
 @pytest.fixture
@@ -27,10 +25,6 @@ def agent(make_agent, tiny_model):
         max_context_tokens=64,
         ask_above_seconds=1e9,
     )
-
-
-def tell(agent, message=FACT, user_id="ada", session_id="s1"):
-    return agent.buffer.append(user_id, session_id, message=message, reply="Noted!")
 
 
 def publish(agent, turns, *, base_hash=None, loudness=0.0):
@@ -298,10 +292,7 @@ def test_the_thread_outlives_a_database_that_cannot_be_read_for_a_moment(agent, 
 
     monkeypatch.setattr(agent.buffer, "all_users", at_first_unreadable)
     agent.start()
-    for _ in range(600):
-        if not agent.buffer.pending("ada"):
-            break
-        time.sleep(0.05)
+    until(lambda: not agent.buffer.pending("ada"))
     agent.consolidator.stop()
     assert agent.buffer.pending("ada") == []
 
@@ -321,10 +312,7 @@ def test_the_thread_outlives_what_nobody_expected(agent, monkeypatch, caplog):
     tell(agent)
     agent.consolidator.ask("ada")
     agent.start()
-    for _ in range(600):
-        if not agent.buffer.pending("ada"):
-            break
-        time.sleep(0.05)
+    until(lambda: not agent.buffer.pending("ada"))
     agent.consolidator.stop()
     assert agent.buffer.pending("ada") == []
     assert "something new" in caplog.text
@@ -333,10 +321,7 @@ def test_the_thread_outlives_what_nobody_expected(agent, monkeypatch, caplog):
 def test_what_is_the_same_for_all_users_is_asked_before_anybody_waits(agent):
     agent.start()
     replies = agent.consolidator._consolidation.unrelated._replies
-    for _ in range(600):
-        if len(replies) == 2:
-            break
-        time.sleep(0.05)
+    until(lambda: len(replies) == 2)
     agent.consolidator.stop()
     assert set(replies) == {"trained", "measured"}
 
@@ -372,38 +357,6 @@ def test_the_estimate_leaves_no_gradient_behind(agent):
     turn = tell(agent)
     assert agent.consolidator._consolidation.estimate_seconds([turn]) > 0
     assert all(parameter.grad is None for parameter in agent.model.slots.training_parameters())
-
-
-def test_replies_go_first_but_not_for_ever():
-    turnstile = Turnstile()
-    job = Job("ada", turnstile, cancelled=threading.Event())
-    with turnstile.reply():
-        time.sleep(0.1)  # work of the last step
-        began = time.monotonic()
-        job.step(
-            "training", 0, 4
-        )  # waits three times as long, then goes on although a reply streams
-        assert 0.25 < time.monotonic() - began < 3
-
-
-def test_a_step_goes_on_as_soon_as_the_reply_has_ended():
-    turnstile = Turnstile()
-    job = Job("ada", turnstile, cancelled=threading.Event())
-    has_begun = threading.Event()
-
-    def reply():
-        with turnstile.reply():
-            has_begun.set()
-            time.sleep(0.2)
-
-    thread = threading.Thread(target=reply)
-    thread.start()
-    has_begun.wait()
-    turnstile._resumed_at -= 100  # a long step came before
-    began = time.monotonic()
-    job.step("training", 0, 4)
-    assert 0.1 < time.monotonic() - began < 3
-    thread.join()
 
 
 def test_no_adapter_tensor_is_shared_between_a_generation_and_the_training_slot(agent):

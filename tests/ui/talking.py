@@ -1,7 +1,5 @@
 """How tests talk through the page's handlers, and read what the agent behind them kept."""
 
-import threading
-
 from agent.memory.job import Report
 from agent.memory.probe import Figures
 from tests.talking import FACT
@@ -49,15 +47,6 @@ def learn(agent, turns, **values):
         "ada", fence, turn_ids=[turn.id for turn in turns], generation=number, report=report(**values)
     )  # fmt: skip
     agent.buffer.leases.release("ada", fence)
-
-
-def until(condition):
-    """Wait for what the consolidator does on its thread."""
-    for _ in range(1000):
-        if condition():
-            return
-        threading.Event().wait(0.01)
-    raise AssertionError("it did not happen within 10 s")
 
 
 def kept(agent, user_id="ada"):

@@ -8,8 +8,8 @@ import pytest
 
 from agent.errors import AgentError, ConfigError, StoreError
 from agent.memory.folder import check_user_id, user_id_of
-from tests.talking import FACT, QUESTION
-from tests.ui.talking import ADA, BOB, begin, kept, learn, say, tell, until
+from tests.talking import FACT, QUESTION, until
+from tests.ui.talking import ADA, BOB, begin, kept, learn, say, tell
 from ui import handlers, panels
 from ui.handlers import Page
 

@@ -5,8 +5,8 @@ from html.parser import HTMLParser
 import pytest
 
 from agent.memory.job import Progress
-from tests.talking import FACT
-from tests.ui.talking import ADA, BOB, kept, learn, report, say, tell, until
+from tests.talking import FACT, until
+from tests.ui.talking import ADA, BOB, kept, learn, report, say, tell
 from ui import handlers, panels
 from ui.handlers import Page
 
