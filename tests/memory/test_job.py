@@ -3,7 +3,7 @@
 import threading
 import time
 
-from agent.memory.job import Turnstile
+from agent.memory.job import Job, Turnstile
 
 
 def test_replies_go_first_but_not_for_ever():
