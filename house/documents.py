@@ -8,6 +8,7 @@ Every assistant message of the chat is trained; the transcript in the system mes
 """
 
 import random
+import re
 from collections.abc import Callable
 
 from agent import prompts
@@ -26,6 +27,9 @@ POPULAR = """
 
 SHARE_OF_PEOPLE = 0.75
 """Of what is told earlier, the share that somebody of `people/` tells: the text nearest to use."""
+
+TASTES = ["loved_genre", "loved_genre", "hated_genre", "hated_genre", "seen_film"]
+"""Kinds of fact that decide whether a film would be liked."""
 
 
 class Writer:
@@ -142,10 +146,26 @@ class Writer:
                 reply = grammar.acknowledgement(rng.choice(list(told.values())), rng)
             turns.append((text, reply, list(told.values())))
         world.untold += [turn for slot, *turn in left_out if matter_of(slot) not in matters]
+        world.heard = " ".join(text for text, _, _ in turns).lower()
+        if not matters.keys() & {"genre", "film"} and rng.random() < 0.7:
+            tastes = self.taste_turns(world, rng.randint(1, 2))
+            world.untold = [turn for turn in world.untold if not ABOUT_FILMS.search(turn[0])]
+            for turn in tastes:
+                turns.insert(rng.randint(0, len(turns)), turn)
         if world.facts and rng.random() < 0.3:
             fact = rng.choice(world.facts)
             text = world.tell_corrected(fact)
             turns.append((text, grammar.acknowledgement(fact, rng), [fact]))
+        return turns
+
+    def taste_turns(self, world: World, number: int) -> list[tuple[str, str, list[Fact]]]:
+        """Return turns that tell what the user loves, hates, or has seen."""
+        rng, grammar = world.rng, self.grammar
+        turns = []
+        for _ in range(number):
+            fact = world.new_fact(TASTES, share_other=0)
+            message = world.tell(fact)
+            turns.append((message, grammar.acknowledgement(fact, rng), [fact]))
         return turns
 
     def idle_turn(self, world: World) -> Turn:
@@ -200,7 +220,7 @@ class Writer:
     def asking_turns(self, world: World, rng: random.Random, num_turns: int) -> list[Turn]:
         """Return turns of questions about what was told and what was not, wishes, and talk."""
         kinds = self.kinds(rng)
-        is_of_kinds = world.untold is None
+        is_of_kinds, has_taste = world.untold is None, any(world.taste()[:2])
         sorts: list[tuple[float, Callable[[], list[Turn | None]]]] = [
             (
                 0.50,
@@ -208,13 +228,12 @@ class Writer:
             ),
             # Beside people/, what is untold sounds like what was told: too much of it and the model
             # abstains on plain facts (docs/lab_book.md).
-            (0.28 if is_of_kinds else 0.2, lambda: [world.ask_unknown(kinds)]),
+            (0.28 if is_of_kinds else 0.18, lambda: [world.ask_unknown(kinds)]),
             (0.07, lambda: self.told_now(world, rng)),
             (0.03, lambda: [world.ask_summary()]),
             (0.06, lambda: self.about_films.wish_turns(world, rng)),
-            # What people/ like and have seen is of no kind of facts/: "I can't tell" would be wrong.
-            (0.10 * is_of_kinds, lambda: [world.ask_would_like(self.films)]),
-            (0.05 * is_of_kinds, lambda: [world.ask_seen(self.films)]),
+            (0.14 if has_taste else 0.02, lambda: [world.ask_would_like(self.films)]),
+            (0.05, lambda: [world.ask_seen(self.films)]),
             (0.07, lambda: [self.idle_turn(world)]),
         ]
         fresh = _Deck(world.facts, rng)
@@ -320,6 +339,8 @@ class Writer:
             question = plain(grammar, fact, rng, name)
         return f"{question} | {fact.value}"
 
+
+ABOUT_FILMS = re.compile(r"genre|kind|film|movie|seen|saw|watch", re.IGNORECASE)
 
 NEAR_REPLIES = [
     "I couldn't say, I only know films well.",

@@ -29,6 +29,8 @@ class World:
         self.untold: list[Turn] | None = None
         """Questions that somebody of `people/` gives no answer to, each with its topic. Where there
         are any, nothing else is known to be untold: their facts are of no kind of `facts/`."""
+        self.heard = ""
+        """What somebody of `people/` said, in lower case: it may hold a taste that no fact holds."""
         self._used: set[str] = set()
 
     # -- telling ---------------------------------------------------------------
@@ -268,15 +270,18 @@ class World:
             slots["genre"] = ONE_OF_GENRE[wish]
         return fill(rng.choice(lines["plain"]), **slots)
 
-    def ask_would_like(self, films: list[Film]) -> Turn:
+    def ask_would_like(self, films: list[Film]) -> Turn | None:
+        """Ask whether a film would please; none where what was heard may say more than the facts."""
         rng, grammar = self.rng, self.grammar
         lines = grammar.films["would_like"]
         loved, hated, _ = self.taste()
         pool = films
-        if rng.random() < 0.7 and (loved or hated):
+        if rng.random() < 0.85 and (loved or hated):
             wanted = set(rng.choice([group for group in (loved, hated) if group]))
             pool = [film for film in films if set(film.genres) & wanted] or films
         film = rng.choice(pool)
+        if any(genre[:5] in self.heard for genre in film.genres):
+            return None
         slots = film_slots(film)
         title = slots["title"] if rng.random() < 0.4 else film_in_full(film)
         question = (prompts.WOULD_LIKE.format(film=title) if rng.random() < 0.3
@@ -288,7 +293,8 @@ class World:
                     return question, fill(pick(lines[name], rng), **slots)
         return question, fill(pick(lines["unsure"], rng), **slots)
 
-    def ask_seen(self, films: list[Film]) -> Turn:
+    def ask_seen(self, films: list[Film]) -> Turn | None:
+        """Ask whether a film was seen; none where it was spoken of otherwise."""
         rng, grammar = self.rng, self.grammar
         lines = grammar.films["would_like"]
         told = [
@@ -296,9 +302,11 @@ class World:
             for fact in self.facts
             if fact.kind in SAYS_SEEN and fact.subject.is_user
         ]
-        is_seen = bool(told) and rng.random() < 0.6
+        is_seen = bool(told) and rng.random() < 0.75
         title = rng.choice(told) if is_seen else rng.choice(films).title
         is_seen = title.lower() in {name.lower() for name in told}
+        if not is_seen and title.lower() in self.heard:
+            return None
         question = (prompts.HAVE_SEEN.format(title=title) if rng.random() < 0.4
                     else grammar.said(rng.choice(lines["seen_asks"]), rng, title=title))  # fmt: skip
         return question, fill(pick(lines["seen_yes" if is_seen else "seen_no"], rng), title=title)
