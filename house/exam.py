@@ -6,6 +6,7 @@ kinds that no training text has.
 """
 
 import random
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -84,6 +85,7 @@ def items_of(writer: Writer, rng: random.Random, facts: int) -> Iterator[Item]:
         writer.about_films.wish(rng, "any"),
         lambda reply: _fits(world, writer, reply),
     )
+    yield from _taste_items(writer, rng, facts)
     for message, _, told in rng.sample(turns, min(2, len(turns))):
         values = {normalise(fact.value) for fact in told}
         yield Item(
@@ -98,6 +100,36 @@ def items_of(writer: Writer, rng: random.Random, facts: int) -> Iterator[Item]:
         yield Item(
             "told now, in this chat", prompts.chat(now, question, earlier=earlier), _gives(world, fact)
         )  # fmt: skip
+
+
+def _taste_items(writer: Writer, rng: random.Random, facts: int) -> Iterator[Item]:
+    """Yield questions about films to somebody who told three tastes among other things."""
+    world = World(writer.grammar, rng)
+    turns = writer.taste_turns(world, 3) + writer.told_turns(world, facts - 3)
+    earlier = writer.sessions(rng.sample(turns, len(turns)), rng)
+    lines = writer.grammar.films["would_like"]
+    for task, names, ask in (
+        ("would I enjoy it", ("yes", "no", "unsure"), world.ask_would_like),
+        ("have I seen it", ("seen_yes", "seen_no"), world.ask_seen),
+    ):
+        for _ in range(len(names)):
+            question, answer = ask(writer.films)
+            wanted = verdict(answer, lines, names)
+            yield Item(
+                f"{task}: {wanted.removeprefix('seen_')}",
+                prompts.chat([], question, earlier=earlier),
+                lambda reply, names=names, wanted=wanted: verdict(reply, lines, names) == wanted,
+            )
+
+
+def verdict(reply: str, lines: dict[str, list[str]], names: tuple[str, ...]) -> str | None:
+    """Return the list of which the reply is a line, whatever stands in its slots."""
+    for name in names:
+        for line in lines[name]:
+            pattern = ".+".join(re.escape(part) for part in re.split(r"\{\w+\}", line))
+            if re.fullmatch(pattern, reply, re.IGNORECASE):
+                return name
+    return None
 
 
 def _task(fact: Fact) -> str:

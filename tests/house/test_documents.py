@@ -7,6 +7,7 @@ import torch
 
 from agent import prompts
 from agent.memory.probe import grade, is_abstention, normalise
+from house.exam import verdict
 from house.people import USER
 from house.phrasing import fill
 from house.tokenizer import Encoder
@@ -83,6 +84,29 @@ def test_suggestions_are_real_films_that_fit_and_were_not_seen(writer):
         assert any(
             film.title.lower() not in seen and not set(film.genres) & set(hated) for film in named
         )
+
+
+def test_taste_is_asked_of_people_where_it_is_known_and_answered_by_it(writer):
+    rng = random.Random(6)
+    lines = writer.grammar.films["would_like"]
+    verdicts = set()
+    for _ in range(400):
+        world = World(writer.grammar, rng)
+        writer.person_turns(world, 4)
+        loved, hated, seen = world.taste()
+        if turn := world.ask_would_like(writer.films):
+            named = [film for film in writer.films if film.title in turn[1]]
+            film = max(named, key=lambda film: len(film.title))
+            is_hated, is_loved = (set(film.genres) & set(taste) for taste in (hated, loved))
+            wanted = "no" if is_hated else "yes" if is_loved else "unsure"
+            assert verdict(turn[1], lines, ("yes", "no", "unsure")) == wanted
+            assert not any(genre[:5] in world.heard for genre in film.genres)
+            verdicts.add(wanted)
+        if turn := world.ask_seen(writer.films):
+            said = verdict(turn[1], lines, ("seen_yes", "seen_no"))
+            assert said == "seen_no" or any(title in turn[1].lower() for title in seen), turn
+            verdicts.add(said)
+    assert verdicts == {"yes", "no", "unsure", "seen_yes", "seen_no"}
 
 
 def test_questions_about_a_message_are_written_as_the_synthesis_reads_them(documents):

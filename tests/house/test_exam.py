@@ -12,6 +12,7 @@ def test_every_task_of_the_card_is_asked_and_every_item_can_be_wrong():
     assert {item.task for item in items} == {
         "told", "told about somebody else", "told, a kind no training text has", "told, then corrected",
         "told, asked in a roundabout way", "told now, in this chat", "never told", "yes or no: yes", "yes or no: no",
-        "a film that fits", "questions written", "questions: nothing to ask",
+        "would I enjoy it: yes", "would I enjoy it: no", "would I enjoy it: unsure",
+        "have I seen it: yes", "have I seen it: no", "a film that fits", "questions written", "questions: nothing to ask",
     }  # fmt: skip
     assert not any(item.is_right("Hm, let me think.") for item in items)
