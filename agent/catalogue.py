@@ -11,28 +11,28 @@ from agent.errors import ConfigError
 FILMS_PATH = Path(__file__).parent / "data" / "films.csv"
 
 GENRES = {
-    "action": "an action film",
-    "adventure": "an adventure film",
-    "animation": "an animated film",
-    "biography": "a biography",
-    "comedy": "a comedy",
-    "crime": "a crime film",
-    "documentary": "a documentary",
-    "drama": "a drama",
-    "family": "a family film",
-    "fantasy": "a fantasy film",
-    "film noir": "a film noir",
-    "horror": "a horror film",
-    "musical": "a musical",
-    "mystery": "a mystery",
-    "romance": "a romance",
-    "science fiction": "a science fiction film",
-    "sport": "a sport film",
-    "thriller": "a thriller",
-    "war": "a war film",
-    "western": "a western",
+    "action": ("action films", "an action film"),
+    "adventure": ("adventure films", "an adventure film"),
+    "animation": ("animation", "an animated film"),
+    "biography": ("biographies", "a biography"),
+    "comedy": ("comedies", "a comedy"),
+    "crime": ("crime films", "a crime film"),
+    "documentary": ("documentaries", "a documentary"),
+    "drama": ("dramas", "a drama"),
+    "family": ("family films", "a family film"),
+    "fantasy": ("fantasy", "a fantasy film"),
+    "film noir": ("film noir", "a film noir"),
+    "horror": ("horror", "a horror film"),
+    "musical": ("musicals", "a musical"),
+    "mystery": ("mysteries", "a mystery"),
+    "romance": ("romances", "a romance"),
+    "science fiction": ("science fiction", "a science fiction film"),
+    "sport": ("sport films", "a sport film"),
+    "thriller": ("thrillers", "a thriller"),
+    "war": ("war films", "a war film"),
+    "western": ("westerns", "a western"),
 }
-"""The closed list of genres → how one film of it is called."""
+"""The closed list of genres → (as a taste, "westerns"; one film of it, "a western")."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,10 +39,18 @@ RECOMMEND = "What should I watch tonight?"
 FILM_IN_FULL = "{title} ({year}, {genres})"
 """How a catalogue film is named where the model need not know it by heart."""
 
+LOVED_GENRE = ("Which genre do I love?", "You love {genre}")
+HATED_GENRE = ("Which genre can't I stand?", "You can't stand {genre}")
+"""What is asked about genres, and how an answer begins."""
+
+NOT_TOLD = "You haven't told me"
+"""How it begins where nothing was told."""
+
 WOULD_LIKE = "Would I enjoy {film}?"
 
-WOULD_LIKE_STARTS = (("Yes", "Very"), ("Probably", "No", "Rather"))
-"""How replies to `WOULD_LIKE` begin that say yes, and that say no."""
+WOULD_LIKE_STARTS = (("Yes",), ("Probably", "No"))
+"""How replies to `WOULD_LIKE` begin that say yes, and that say no. An undecided one may begin with the
+title: no film is called "Yes", and "No Country for Old Men" is dropped when in doubt."""
 
 HAVE_SEEN = "Have I seen {title}?"
 

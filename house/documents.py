@@ -152,6 +152,8 @@ class Writer:
             world.untold = [turn for turn in world.untold if not ABOUT_FILMS.search(turn[0])]
             for turn in tastes:
                 turns.insert(rng.randint(0, len(turns)), turn)
+        if rng.random() < 0.15:
+            turns += self.turn_against(world)
         if world.facts and rng.random() < 0.3:
             fact = rng.choice(world.facts)
             text = world.tell_corrected(fact)
@@ -167,6 +169,15 @@ class Writer:
             message = world.tell(fact)
             turns.append((message, grammar.acknowledgement(fact, rng), [fact]))
         return turns
+
+    def turn_against(self, world: World) -> list[tuple[str, str, list[Fact]]]:
+        """Return a turn that hates what was loved or the other way round; none without a taste."""
+        tastes = [f for f in world.facts if f.kind in TASTES[:-1] and f.subject.is_user]
+        if not tastes:
+            return []
+        message = world.turn_against(world.rng.choice(tastes))
+        fact = world.facts[-1]
+        return [(message, world.grammar.acknowledgement(fact, world.rng), [fact])]
 
     def idle_turn(self, world: World) -> Turn:
         """Return a turn in which nothing about the user is told: small talk, a question."""
@@ -232,7 +243,8 @@ class Writer:
             (0.07, lambda: self.told_now(world, rng)),
             (0.03, lambda: [world.ask_summary()]),
             (0.06, lambda: self.about_films.wish_turns(world, rng)),
-            (0.14 if has_taste else 0.02, lambda: [world.ask_would_like(self.films)]),
+            (0.16 if has_taste else 0.02, lambda: [world.ask_would_like(self.films)]),
+            (0.06 * has_taste, lambda: [world.ask_other_taste()]),
             (0.05, lambda: [world.ask_seen(self.films)]),
             (0.07, lambda: [self.idle_turn(world)]),
         ]
@@ -245,6 +257,8 @@ class Writer:
 
     def told_now(self, world: World, rng: random.Random) -> list[Turn]:
         """A value given in this chat, then asked for: it wins over the transcript."""
+        if rng.random() < 0.15 and (turned := self.turn_against(world)):
+            return [turned[0][:2], world.ask(world.facts[-1]), world.ask_would_like(self.films)]
         single = [
             fact for fact in world.facts if self.grammar.kinds[fact.kind].get("many") != "true"
         ]

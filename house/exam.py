@@ -21,6 +21,9 @@ from house.world import World
 
 BATCH = 32
 
+VERDICTS = ("yes", "no", "unsure")
+"""The lists of replies to "would I enjoy it?"."""
+
 
 @dataclass(frozen=True)
 class Item:
@@ -108,18 +111,32 @@ def _taste_items(writer: Writer, rng: random.Random, facts: int) -> Iterator[Ite
     turns = writer.taste_turns(world, 3) + writer.told_turns(world, facts - 3)
     earlier = writer.sessions(rng.sample(turns, len(turns)), rng)
     lines = writer.grammar.films["would_like"]
-    for task, names, ask in (
-        ("would I enjoy it", ("yes", "no", "unsure"), world.ask_would_like),
-        ("have I seen it", ("seen_yes", "seen_no"), world.ask_seen),
-    ):
-        for _ in range(len(names)):
-            question, answer = ask(writer.films)
-            wanted = verdict(answer, lines, names)
-            yield Item(
-                f"{task}: {wanted.removeprefix('seen_')}",
-                prompts.chat([], question, earlier=earlier),
-                lambda reply, names=names, wanted=wanted: verdict(reply, lines, names) == wanted,
-            )
+
+    def ask(task: str, question: str, is_right: Callable[[str], bool]) -> Item:
+        return Item(task, prompts.chat([], question, earlier=earlier), is_right)
+
+    for _ in range(3):
+        question, answer = world.ask_would_like(writer.films)
+        wanted = verdict(answer, lines, VERDICTS)
+        yield ask(
+            f"would I enjoy it: {wanted}",
+            question,
+            lambda reply, wanted=wanted: verdict(reply, lines, VERDICTS) == wanted,
+        )
+    for _ in range(2):
+        question, answer = world.ask_seen(writer.films)
+        word = "yes" if verdict(answer, lines, ("seen_yes", "seen_no")) == "seen_yes" else "no"
+        yield ask(
+            f"have I seen it: {word}", question, _says_seen if word == "yes" else _says_unseen
+        )
+
+
+def _says_seen(reply: str) -> bool:
+    return bool(re.match(r"(yes|you have)\b", reply, re.IGNORECASE)) and not is_abstention(reply)
+
+
+def _says_unseen(reply: str) -> bool:
+    return bool(re.match(r"not?\b", reply, re.IGNORECASE)) or is_abstention(reply)
 
 
 def verdict(reply: str, lines: dict[str, list[str]], names: tuple[str, ...]) -> str | None:

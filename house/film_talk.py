@@ -3,8 +3,7 @@
 import random
 
 from agent import prompts
-from agent.catalogue import GENRES as ONE_OF_GENRE
-from agent.catalogue import Film
+from agent.catalogue import GENRES, Film
 from house.people import Grammar
 from house.phrasing import fill
 from house.values import join_and
@@ -25,7 +24,7 @@ class FilmTalk:
 
     def wish_turns(self, world: World, rng: random.Random) -> list[Turn]:
         """A wish with a suggestion, at times turned down or welcomed."""
-        wish = rng.choice(list(ONE_OF_GENRE)) if rng.random() < 0.4 else ""
+        wish = rng.choice(list(GENRES)) if rng.random() < 0.4 else ""
         reply = world.suggest(self.films, wish=wish)
         if reply is None:
             return []
@@ -55,9 +54,9 @@ class FilmTalk:
             values = {
                 "year": str(film.year),
                 "director": slots["director"],
-                "genre": join_and([ONE_OF_GENRE[genre] for genre in film.genres[:2]]),
+                "genre": join_and([GENRES[genre][1] for genre in film.genres[:2]]),
                 "actor": join_and(list(film.actors[:2])) if film.actors else "",
-                "about": join_and([ONE_OF_GENRE[genre] for genre in film.genres[:2]]),
+                "about": join_and([GENRES[genre][1] for genre in film.genres[:2]]),
             }
             if not values[what]:
                 what = "year"

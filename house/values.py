@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+from agent.catalogue import GENRES
 from house.wordings import read_yaml
 
 ONSETS = "b br c ch cr d dr f fl g gr h j k kl l m n p pl qu r s sh sk st t th tr v w y z".split()
@@ -19,29 +20,6 @@ CODAS = "n l r s th x m nd rk sh ck t".split() + [""] * 8
 WEEKDAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
 MONTHS = """January February March April May June July August September October November December""".split()
 NAMES = read_yaml(Path(__file__).with_name("values.yaml"))
-GENRES = {
-    "action": ("action films", "an action film"),
-    "adventure": ("adventure films", "an adventure film"),
-    "animation": ("animation", "an animated film"),
-    "biography": ("biographies", "a biography"),
-    "comedy": ("comedies", "a comedy"),
-    "crime": ("crime films", "a crime film"),
-    "documentary": ("documentaries", "a documentary"),
-    "drama": ("dramas", "a drama"),
-    "family": ("family films", "a family film"),
-    "fantasy": ("fantasy", "a fantasy film"),
-    "film noir": ("film noir", "a film noir"),
-    "horror": ("horror", "a horror film"),
-    "musical": ("musicals", "a musical"),
-    "mystery": ("mysteries", "a mystery"),
-    "romance": ("romances", "a romance"),
-    "science fiction": ("science fiction", "a science fiction film"),
-    "sport": ("sport films", "a sport film"),
-    "thriller": ("thrillers", "a thriller"),
-    "war": ("war films", "a war film"),
-    "western": ("westerns", "a western"),
-}
-"""Genre → (as a taste: "I love westerns", as one film: "a western")."""
 
 
 def invented_word(rng: random.Random, *, novel: bool = False) -> str:

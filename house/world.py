@@ -3,16 +3,14 @@
 import random
 
 from agent import prompts
-from agent.catalogue import GENRES as ONE_OF_GENRE
-from agent.catalogue import Film
+from agent.catalogue import GENRES, Film
 from house.people import USER, Fact, Grammar, Subject, listed
-from house.phrasing import fill
-from house.values import GENRES as GENRE_FORMS
+from house.phrasing import fill, soften
 from house.values import join_and
 
 Turn = tuple[str, str]
 
-GENRE_OF_TASTE = {taste: genre for genre, (taste, _) in GENRE_FORMS.items()}
+GENRE_OF_TASTE = {taste: genre for genre, (taste, _) in GENRES.items()}
 SAYS_SEEN = {"seen_film", "last_film", "favourite_film", "hated_film", "comfort_film", "first_film",
              "sad_film", "scary_film", "film_opinion", "film_rating"}  # fmt: skip
 """Kinds of fact that imply that the film was seen."""
@@ -97,6 +95,17 @@ class World:
         fact.earlier.append(fact.value)
         fact.value = new
         return self.grammar.correction(fact, self.rng)
+
+    def turn_against(self, fact: Fact) -> str:
+        """Return a message that hates a loved genre, or loves a hated one: the old taste is gone."""
+        kind = "hated_genre" if fact.kind == "loved_genre" else "loved_genre"
+        self.facts.remove(fact)
+        new = Fact(kind, fact.subject, fact.value)
+        self.facts.append(new)
+        opener = self.rng.choice(self.grammar.talk["corrections"]["prefixes"])
+        line = self.rng.choice(self.grammar.kinds[kind]["states"])
+        line = opener + ("" if opener.endswith(" ") else " ") + soften(line, opener)
+        return self.grammar.said(line, self.rng, new)
 
     # -- asking: each returns (question, answer) ---------------------------------
 
@@ -263,11 +272,11 @@ class World:
         slots = film_slots(film)
         reasons = [genre for genre in film.genres if genre in loved]
         if reasons:
-            slots["genre"] = ONE_OF_GENRE[reasons[0]]
+            slots["genre"] = GENRES[reasons[0]][1]
             line = rng.choice(lines["because"])
             return fill(line, because=f"you love {loved[reasons[0]]}", **slots)
         if wish:
-            slots["genre"] = ONE_OF_GENRE[wish]
+            slots["genre"] = GENRES[wish][1]
         return fill(rng.choice(lines["plain"]), **slots)
 
     def ask_would_like(self, films: list[Film]) -> Turn | None:
@@ -276,7 +285,7 @@ class World:
         lines = grammar.films["would_like"]
         loved, hated, _ = self.taste()
         pool = films
-        if rng.random() < 0.85 and (loved or hated):
+        if rng.random() < 0.4 and (loved or hated):  # else any film: which genre it is must matter
             wanted = set(rng.choice([group for group in (loved, hated) if group]))
             pool = [film for film in films if set(film.genres) & wanted] or films
         film = rng.choice(pool)
@@ -289,9 +298,20 @@ class World:
         for taste, name, verb in ((hated, "no", "can't stand"), (loved, "yes", "love")):
             for genre in film.genres:
                 if genre in taste:
-                    slots |= {"genre": ONE_OF_GENRE[genre], "because": f"you {verb} {taste[genre]}"}
+                    slots |= {"genre": GENRES[genre][1], "because": f"you {verb} {taste[genre]}"}
                     return question, fill(pick(lines[name], rng), **slots)
         return question, fill(pick(lines["unsure"], rng), **slots)
+
+    def ask_other_taste(self) -> Turn | None:
+        """Ask what genre is hated where one is loved, or the other way round, if nothing told it."""
+        loved, hated, _ = self.taste()
+        if bool(loved) == bool(hated) or any(genre[:5] in self.heard for genre in GENRES):
+            return None
+        kind = "hated_genre" if loved else "loved_genre"
+        if self.find(kind, USER):
+            return None
+        fact = self.grammar.new_fact(kind, USER, self.rng)
+        return self.grammar.question(fact, self.rng), self.grammar.unknown(kind, USER, self.rng)
 
     def ask_seen(self, films: list[Film]) -> Turn | None:
         """Ask whether a film was seen; none where it was spoken of otherwise."""
@@ -323,7 +343,7 @@ def pick(lines: list[str], rng: random.Random) -> str:
 
 def film_slots(film: Film) -> dict[str, str]:
     return {
-        "title": film.title, "year": str(film.year), "genre": ONE_OF_GENRE[film.genres[0]],
+        "title": film.title, "year": str(film.year), "genre": GENRES[film.genres[0]][1],
         "director": join_and(list(film.directors)),
     }  # fmt: skip
 

@@ -251,11 +251,12 @@ def ask_about_films(
     *,
     checkpoint: Checkpoint,
 ) -> list[QAPair]:
-    """What `recommend.py` will ask: would I enjoy this film, have I seen it; about films of the
-    catalogue and about those the user named."""
+    """What `recommend.py` will ask: which genres, would I enjoy this film, have I seen it; about films
+    of the catalogue and about those the user named."""
     named = catalogue.mentioned(" ".join(turn.message for turn in turns))
     films = rng.sample(catalogue.films, min(NUM_TASTE_FILMS, len(catalogue.films)))
-    questions = [prompts.WOULD_LIKE.format(film=in_full(film)) for film in films]
+    questions = [question for question, _ in (prompts.LOVED_GENRE, prompts.HATED_GENRE)]
+    questions += [prompts.WOULD_LIKE.format(film=in_full(film)) for film in films]
     questions += [
         prompts.HAVE_SEEN.format(title=film.title) for film in (*named, *films[: 4 + len(named)])
     ]

@@ -109,6 +109,22 @@ def test_taste_is_asked_of_people_where_it_is_known_and_answered_by_it(writer):
     assert verdicts == {"yes", "no", "unsure", "seen_yes", "seen_no"}
 
 
+def test_a_taste_that_turned_is_the_other_taste_and_no_longer_the_old_one(writer):
+    rng = random.Random(7)
+    for _ in range(100):
+        world = World(writer.grammar, rng)
+        assert writer.turn_against(world) == []
+        fact = world.new_fact(["loved_genre"], share_other=0)
+        world.tell(fact)
+        ((message, _, (new,)),) = writer.turn_against(world)
+        assert (new.kind, new.value.lower()) == ("hated_genre", fact.value.lower())
+        loved, hated, _ = world.taste()
+        assert not loved
+        assert len(hated) == 1
+        question, answer = world.ask_other_taste()
+        assert is_abstention(answer), (question, answer)
+
+
 def test_questions_about_a_message_are_written_as_the_synthesis_reads_them(documents):
     from agent.memory.questions import parse_pairs
 

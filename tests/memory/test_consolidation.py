@@ -140,7 +140,6 @@ def test_a_diverging_training_is_reported_and_publishes_nothing(make_agent, hous
     assert len(agent.buffer.pending("ada")) == 4
 
 
-@pytest.mark.xfail(reason="this edition of the house model has lost its taste: docs/lab_book.md")
 def test_what_was_seen_or_is_hated_is_not_recommended(make_agent, house_model):
     agent = make_agent(house_model)
 
