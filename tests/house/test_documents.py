@@ -116,7 +116,7 @@ def test_a_taste_that_turned_is_the_other_taste_and_no_longer_the_old_one(writer
         assert writer.turn_against(world) == []
         fact = world.new_fact(["loved_genre"], share_other=0)
         world.tell(fact)
-        ((message, _, (new,)),) = writer.turn_against(world)
+        ((_, _, (new,)),) = writer.turn_against(world)
         assert (new.kind, new.value.lower()) == ("hated_genre", fact.value.lower())
         loved, hated, _ = world.taste()
         assert not loved
