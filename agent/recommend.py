@@ -4,7 +4,7 @@
     every film  ── "Would I enjoy Unforgiven (1992, western, drama)?" ─▶ P(yes)
                    order: its genres first, then P(yes); none of a hated genre
     best 50     ── "Have I seen Unforgiven?"                          ─▶ seen ones dropped
-    best n      ── the whole reply to "Would I enjoy ...?"             ─▶ the reason shown
+    best n      ── the genre that is loved, else the whole reply       ─▶ the reason shown
 
 It reads the catalogue, the current chat and the weights, and nothing else: there is no table of
 liked, hated or seen films anywhere. The genres come first because a small model knows well what it
@@ -28,8 +28,12 @@ NUM_CHECKED = 50
 
 FILMS_AT_A_TIME = 64
 
-HATED = -0.1
-"""A genre liked less than this is hated. Chosen, not measured."""
+LOVED = 0.5
+"""Least probability at which a loved genre is the reason. Chosen, not measured."""
+
+HATED = 0.5
+"""Least probability that a genre is hated at which its films are left out, also if it was loved before.
+Chosen, not measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +59,14 @@ def recommend(
         turns: The current chat; a wish told there counts.
     """
     films = catalogue.films
-    genres = _liked_genres(model, turns, slot)
-    liked = [statistics.mean(genres[genre] for genre in film.genres) for film in films]
-    good = [i for i, film in enumerate(films) if min(genres[g] for g in film.genres) > HATED]
+    loved, hated = (
+        _genres(model, question, turns, slot)
+        for question in (prompts.LOVED_GENRE, prompts.HATED_GENRE)
+    )
+    liked = [
+        statistics.mean(loved[genre] - hated[genre] for genre in film.genres) for film in films
+    ]
+    good = [i for i, film in enumerate(films) if max(hated[g] for g in film.genres) < HATED]
     wanted = dict(zip(good, _replies(
         model, [prompts.WOULD_LIKE.format(film=in_full(films[i])) for i in good], turns, slot, prompts.WOULD_LIKE_STARTS
     ), strict=True))  # fmt: skip
@@ -66,31 +75,34 @@ def recommend(
         model, [prompts.HAVE_SEEN.format(title=films[i].title) for i in order], turns, slot, prompts.HAVE_SEEN_STARTS
     )  # fmt: skip
     best = [i for i, (yes, no) in zip(order, seen, strict=True) if yes <= no][:number]
-    reasons = model.generate(
-        [prompts.chat(turns, prompts.WOULD_LIKE.format(film=in_full(films[i]))) for i in best], slot=slot, max_new_tokens=48
-    ) if best else []  # fmt: skip
     return [
-        Recommendation(films[i], liked[i], reason.strip())
-        for i, reason in zip(best, reasons, strict=True)
+        Recommendation(films[i], liked[i], _reason(model, films[i], loved, turns, slot))
+        for i in best
     ]
 
 
-def _liked_genres(
-    model: LanguageModel, turns: Sequence[tuple[str, str]], slot: str
+def _genres(
+    model: LanguageModel, question: tuple[str, str], turns: Sequence[tuple[str, str]], slot: str
 ) -> dict[str, float]:
-    """Return for each genre P(loved) - P(hated), each among all genres and "you haven't told me"."""
-    shares = []
-    for question, start in (prompts.LOVED_GENRE, prompts.HATED_GENRE):
-        starts = [start.format(genre=taste) for taste, _ in GENRES.values()]
-        prompt = tuple(model.encode(prompts.chat(turns, question)))
-        batch = [
-            Answered(prompt, tuple(model.encode_text(start)))
-            for start in [*starts, prompts.NOT_TOLD]
-        ]
-        found = torch.tensor(model.answer_probabilities(batch, slot=slot))
-        shares.append(found / found.sum())
-    loved, hated = shares
-    return dict(zip(GENRES, (loved - hated).tolist(), strict=False))
+    """Return the probability of each genre as the answer, among all of them and "you haven't told me"."""
+    asked, start = question
+    prompt = tuple(model.encode(prompts.chat(turns, asked)))
+    starts = [*(start.format(genre=taste) for taste, _ in GENRES.values()), prompts.NOT_TOLD]
+    found = model.answer_probabilities(
+        [Answered(prompt, tuple(model.encode_text(start))) for start in starts], slot=slot
+    )
+    return {genre: p / sum(found) for genre, p in zip(GENRES, found, strict=False)}
+
+
+def _reason(
+    model: LanguageModel, film: Film, loved: dict[str, float], turns: Sequence[tuple[str, str]], slot: str
+) -> str:  # fmt: skip
+    """Return what the model says of a loved genre of the film, else its whole reply about the film."""
+    genre = max(film.genres, key=loved.__getitem__)
+    if loved[genre] >= LOVED:
+        return prompts.LOVED_GENRE[1].format(genre=GENRES[genre][0]) + "."
+    question = prompts.WOULD_LIKE.format(film=in_full(film))
+    return model.generate([prompts.chat(turns, question)], slot=slot, max_new_tokens=48)[0].strip()
 
 
 def _replies(
