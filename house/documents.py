@@ -28,9 +28,6 @@ POPULAR = """
 SHARE_OF_PEOPLE = 0.75
 """Of what is told earlier, the share that somebody of `people/` tells: the text nearest to use."""
 
-TASTES = ["loved_genre", "loved_genre", "hated_genre", "hated_genre", "seen_film"]
-"""Kinds of fact that decide whether a film would be liked."""
-
 
 class Writer:
     """Writes documents of every sort; `level` in 0..1 makes them longer and harder (curriculum)."""
@@ -72,7 +69,7 @@ class Writer:
         rng, grammar = world.rng, self.grammar
         kinds = self.kinds(rng)
         if grammar.people and rng.random() < share_of_people:
-            return self.person_turns(world, num_facts)
+            return self.with_tastes(world, self.person_turns(world, num_facts))
         turns: list[tuple[str, str, list[Fact]]] = []
         elicited: Fact | None = None
         while num_facts > 0:
@@ -146,38 +143,25 @@ class Writer:
                 reply = grammar.acknowledgement(rng.choice(list(told.values())), rng)
             turns.append((text, reply, list(told.values())))
         world.untold += [turn for slot, *turn in left_out if matter_of(slot) not in matters]
-        world.heard = " ".join(text for text, _, _ in turns).lower()
-        if not matters.keys() & {"genre", "film"} and rng.random() < 0.7:
-            tastes = self.taste_turns(world, rng.randint(1, 2))
-            world.untold = [turn for turn in world.untold if not ABOUT_FILMS.search(turn[0])]
-            for turn in tastes:
-                turns.insert(rng.randint(0, len(turns)), turn)
-        if rng.random() < 0.15:
-            turns += self.turn_against(world)
         if world.facts and rng.random() < 0.3:
             fact = rng.choice(world.facts)
             text = world.tell_corrected(fact)
             turns.append((text, grammar.acknowledgement(fact, rng), [fact]))
         return turns
 
-    def taste_turns(self, world: World, number: int) -> list[tuple[str, str, list[Fact]]]:
-        """Return turns that tell what the user loves, hates, or has seen."""
-        rng, grammar = world.rng, self.grammar
-        turns = []
-        for _ in range(number):
-            fact = world.new_fact(TASTES, share_other=0)
-            message = world.tell(fact)
-            turns.append((message, grammar.acknowledgement(fact, rng), [fact]))
-        return turns
-
-    def turn_against(self, world: World) -> list[tuple[str, str, list[Fact]]]:
-        """Return a turn that hates what was loved or the other way round; none without a taste."""
-        tastes = [f for f in world.facts if f.kind in TASTES[:-1] and f.subject.is_user]
-        if not tastes:
-            return []
-        message = world.turn_against(world.rng.choice(tastes))
-        fact = world.facts[-1]
-        return [(message, world.grammar.acknowledgement(fact, world.rng), [fact])]
+    def with_tastes(
+        self, world: World, turns: list[tuple[str, str, list[Fact]]]
+    ) -> list[tuple[str, str, list[Fact]]]:
+        """Return the turns of `people/` with one or two tastes among them, at times, where they tell
+        nothing of genres or films."""
+        rng = world.rng
+        world.heard = " ".join(text for text, _, _ in turns).lower()
+        matters = {matter_of(fact.kind.rsplit(":", 1)[1]) for fact in world.facts}
+        if matters.isdisjoint({"genre", "film"}) and rng.random() < 0.7:
+            world.untold = [turn for turn in world.untold if not ABOUT_FILMS.search(turn[0])]
+            for turn in self.about_films.taste_turns(world, rng.randint(1, 2)):
+                turns.insert(rng.randint(0, len(turns)), turn)
+        return turns + self.about_films.turn_against(world) if rng.random() < 0.15 else turns
 
     def idle_turn(self, world: World) -> Turn:
         """Return a turn in which nothing about the user is told: small talk, a question."""
@@ -257,7 +241,7 @@ class Writer:
 
     def told_now(self, world: World, rng: random.Random) -> list[Turn]:
         """A value given in this chat, then asked for: it wins over the transcript."""
-        if rng.random() < 0.15 and (turned := self.turn_against(world)):
+        if rng.random() < 0.15 and (turned := self.about_films.turn_against(world)):
             return [turned[0][:2], world.ask(world.facts[-1]), world.ask_would_like(self.films)]
         single = [
             fact for fact in world.facts if self.grammar.kinds[fact.kind].get("many") != "true"

@@ -108,7 +108,7 @@ def items_of(writer: Writer, rng: random.Random, facts: int) -> Iterator[Item]:
 def _taste_items(writer: Writer, rng: random.Random, facts: int) -> Iterator[Item]:
     """Yield questions about films to somebody who told three tastes among other things."""
     world = World(writer.grammar, rng)
-    turns = writer.taste_turns(world, 3) + writer.told_turns(world, facts - 3)
+    turns = writer.about_films.taste_turns(world, 3) + writer.told_turns(world, facts - 3)
     earlier = writer.sessions(rng.sample(turns, len(turns)), rng)
     lines = writer.grammar.films["would_like"]
 

@@ -4,7 +4,7 @@ import random
 
 from agent import prompts
 from agent.catalogue import GENRES, Film
-from house.people import Grammar
+from house.people import Fact, Grammar
 from house.phrasing import fill
 from house.values import join_and
 from house.world import Turn, World, film_slots, pick
@@ -14,6 +14,9 @@ DECADES = {
     1970: "the seventies", 1980: "the eighties", 1990: "the nineties", 2000: "the 2000s", 2010: "the 2010s",
     2020: "the 2020s",
 }  # fmt: skip
+
+TASTES = ["loved_genre", "loved_genre", "hated_genre", "hated_genre", "seen_film"]
+"""Kinds of fact that decide whether a film would be liked."""
 
 
 class FilmTalk:
@@ -40,6 +43,25 @@ class FilmTalk:
             if other is not None:
                 turns.append((said(rng.choice(lines["reject"]), rng), other))
         return turns
+
+    def taste_turns(self, world: World, number: int) -> list[tuple[str, str, list[Fact]]]:
+        """Return turns that tell what the user loves, hates, or has seen."""
+        rng, grammar = world.rng, self.grammar
+        turns = []
+        for _ in range(number):
+            fact = world.new_fact(TASTES, share_other=0)
+            message = world.tell(fact)
+            turns.append((message, grammar.acknowledgement(fact, rng), [fact]))
+        return turns
+
+    def turn_against(self, world: World) -> list[tuple[str, str, list[Fact]]]:
+        """Return a turn that hates what was loved or the other way round; none without a taste."""
+        tastes = [f for f in world.facts if f.kind in TASTES[:-1] and f.subject.is_user]
+        if not tastes:
+            return []
+        message = world.turn_against(world.rng.choice(tastes))
+        fact = world.facts[-1]
+        return [(message, world.grammar.acknowledgement(fact, world.rng), [fact])]
 
     def turn(self, rng: random.Random, *, with_opinions: bool = True) -> Turn:
         """Return a question about a film, a wish, or an opinion, with its answer. An opinion tells

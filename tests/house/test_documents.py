@@ -92,7 +92,7 @@ def test_taste_is_asked_of_people_where_it_is_known_and_answered_by_it(writer):
     verdicts = set()
     for _ in range(400):
         world = World(writer.grammar, rng)
-        writer.person_turns(world, 4)
+        writer.with_tastes(world, writer.person_turns(world, 4))
         loved, hated, seen = world.taste()
         if turn := world.ask_would_like(writer.films):
             named = [film for film in writer.films if film.title in turn[1]]
@@ -113,10 +113,10 @@ def test_a_taste_that_turned_is_the_other_taste_and_no_longer_the_old_one(writer
     rng = random.Random(7)
     for _ in range(100):
         world = World(writer.grammar, rng)
-        assert writer.turn_against(world) == []
+        assert writer.about_films.turn_against(world) == []
         fact = world.new_fact(["loved_genre"], share_other=0)
         world.tell(fact)
-        ((_, _, (new,)),) = writer.turn_against(world)
+        ((_, _, (new,)),) = writer.about_films.turn_against(world)
         assert (new.kind, new.value.lower()) == ("hated_genre", fact.value.lower())
         loved, hated, _ = world.taste()
         assert not loved
