@@ -75,10 +75,16 @@ def recommend(
         model, [prompts.HAVE_SEEN.format(title=films[i].title) for i in order], turns, slot, prompts.HAVE_SEEN_STARTS
     )  # fmt: skip
     best = [i for i, (yes, no) in zip(order, seen, strict=True) if yes <= no][:number]
-    return [
-        Recommendation(films[i], liked[i], _reason(model, films[i], loved, turns, slot))
-        for i in best
-    ]
+    favourites = {i: max(films[i].genres, key=loved.__getitem__) for i in best}
+    unclear = [i for i in best if loved[favourites[i]] < LOVED]
+    replies = model.generate(
+        [prompts.chat(turns, prompts.WOULD_LIKE.format(film=in_full(films[i]))) for i in unclear], slot=slot, max_new_tokens=48
+    ) if unclear else []  # fmt: skip
+    reasons = {
+        i: prompts.LOVED_GENRE[1].format(genre=GENRES[genre][0]) + "."
+        for i, genre in favourites.items()
+    } | {i: reply.strip() for i, reply in zip(unclear, replies, strict=True)}
+    return [Recommendation(films[i], liked[i], reasons[i]) for i in best]
 
 
 def _genres(
@@ -92,17 +98,6 @@ def _genres(
         [Answered(prompt, tuple(model.encode_text(start))) for start in starts], slot=slot
     )
     return {genre: p / sum(found) for genre, p in zip(GENRES, found, strict=False)}
-
-
-def _reason(
-    model: LanguageModel, film: Film, loved: dict[str, float], turns: Sequence[tuple[str, str]], slot: str
-) -> str:  # fmt: skip
-    """Return what the model says of a loved genre of the film, else its whole reply about the film."""
-    genre = max(film.genres, key=loved.__getitem__)
-    if loved[genre] >= LOVED:
-        return prompts.LOVED_GENRE[1].format(genre=GENRES[genre][0]) + "."
-    question = prompts.WOULD_LIKE.format(film=in_full(film))
-    return model.generate([prompts.chat(turns, question)], slot=slot, max_new_tokens=48)[0].strip()
 
 
 def _replies(

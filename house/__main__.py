@@ -18,6 +18,7 @@ import typer
 
 from agent.__main__ import run_app
 from agent.catalogue import Catalogue
+from agent.errors import ConfigError
 from house.documents import Writer
 from house.people import Grammar
 from house.values import Values
@@ -36,6 +37,17 @@ def new_writer(side: str = "train", *, novel: bool = False) -> Writer:
         for film in catalogue.films
     ]
     return Writer(Grammar(Values(films, novel=novel), side=side), catalogue.films)
+
+
+def needed(run: Path, name: str, command: str) -> Path:
+    """Return a file of a run.
+
+    Raises:
+        ConfigError: If it is not there; it says which command makes it.
+    """
+    if not (run / name).is_file():
+        raise ConfigError(f"{run} has no {name}. `python -m house {command}` makes it.")
+    return run / name
 
 
 @app.command()
@@ -74,6 +86,9 @@ def train(
 
     from house.train import Training
 
+    needed(run, "tokenizer.json", f"tokenizer {run}")
+    if start is not None:
+        needed(start, "state.json", "train")
     logging.getLogger("house").setLevel(logging.INFO)
     training = Training(
         run, new_writer(), new_writer("dev", novel=True), AutoTokenizer.from_pretrained(run),
@@ -96,6 +111,8 @@ def mean(
     2022, arXiv:2203.05482. What is written counts the steps of the last run, and of those before it."""
     from house.mean import mean_of
 
+    for other in of:
+        needed(other, "weights/state.json", f"train {other}")
     mean_of([other / "weights" for other in of], run / "weights")
     typer.echo(f"{run}: mean of {len(of)} runs written")
 
@@ -111,7 +128,10 @@ def export(
 
     from house.card import hash_of_prompts, num_parameters, write_card
 
-    state = json.loads((run / "weights" / "state.json").read_text(encoding="utf-8"))
+    needed(run, "tokenizer.json", f"tokenizer {run}")
+    state = json.loads(
+        needed(run, "weights/state.json", f"train {run}").read_text(encoding="utf-8")
+    )
     shutil.copytree(
         run / "weights", to, dirs_exist_ok=True, ignore=shutil.ignore_patterns("state.json")
     )
@@ -170,6 +190,7 @@ def encoder(run: Run, to: Path = Path("agent/data/encoder"), steps: int = 2000) 
 
     from house.encoder import train_encoder
 
+    needed(run, "tokenizer.json", f"tokenizer {run}")
     loss = train_encoder(AutoTokenizer.from_pretrained(run), new_writer().grammar, to, steps=steps)
     typer.echo(f"{to}: loss {loss:.3f} nats")
 

@@ -28,6 +28,9 @@ POPULAR = """
 SHARE_OF_PEOPLE = 0.75
 """Of what is told earlier, the share that somebody of `people/` tells: the text nearest to use."""
 
+ABOUT_FILMS = re.compile(r"genre|kind|film|movie|seen|saw|watch", re.IGNORECASE)
+"""In a question of `people/` that a told taste may answer."""
+
 
 class Writer:
     """Writes documents of every sort; `level` in 0..1 makes them longer and harder (curriculum)."""
@@ -337,8 +340,6 @@ class Writer:
             question = plain(grammar, fact, rng, name)
         return f"{question} | {fact.value}"
 
-
-ABOUT_FILMS = re.compile(r"genre|kind|film|movie|seen|saw|watch", re.IGNORECASE)
 
 NEAR_REPLIES = [
     "I couldn't say, I only know films well.",

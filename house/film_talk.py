@@ -15,8 +15,7 @@ DECADES = {
     2020: "the 2020s",
 }  # fmt: skip
 
-TASTES = ["loved_genre", "loved_genre", "hated_genre", "hated_genre", "seen_film"]
-"""Kinds of fact that decide whether a film would be liked."""
+GENRE_TASTES = ("loved_genre", "hated_genre")
 
 
 class FilmTalk:
@@ -49,17 +48,17 @@ class FilmTalk:
         rng, grammar = world.rng, self.grammar
         turns = []
         for _ in range(number):
-            fact = world.new_fact(TASTES, share_other=0)
+            fact = world.new_fact([*GENRE_TASTES * 2, "seen_film"], share_other=0)
             message = world.tell(fact)
             turns.append((message, grammar.acknowledgement(fact, rng), [fact]))
         return turns
 
     def turn_against(self, world: World) -> list[tuple[str, str, list[Fact]]]:
         """Return a turn that hates what was loved or the other way round; none without a taste."""
-        tastes = [f for f in world.facts if f.kind in TASTES[:-1] and f.subject.is_user]
+        tastes = [f for f in world.facts if f.kind in GENRE_TASTES and f.subject.is_user]
         if not tastes:
             return []
-        message = world.turn_against(world.rng.choice(tastes))
+        message = world.tell_turned(world.rng.choice(tastes))
         fact = world.facts[-1]
         return [(message, world.grammar.acknowledgement(fact, world.rng), [fact])]
 

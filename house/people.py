@@ -17,7 +17,7 @@ from house.open_kinds import (
     open_kind,
     relation_kind,
 )
-from house.phrasing import Thesaurus, fill, garbled, soften, stopped, typo
+from house.phrasing import Thesaurus, fill, garbled, opened, stopped, typo
 from house.values import NAMES, Values, invented_word, join_and
 from house.wordings import WORDINGS_DIR, normalise, read_yaml, split
 from house.wordings import side as side_of
@@ -170,7 +170,7 @@ class Grammar:
         intros = self.talk["intros"]
         if rng.random() < 0.15:
             opener = rng.choice(intros["prefixes"])
-            text = opener + ("" if opener.endswith(" ") else " ") + soften(text, opener)
+            text = opened(opener, text)
         if rng.random() < 0.12:
             text = stopped(text) + " " + rng.choice(intros["suffixes"])
         while rng.random() < 0.25:
@@ -199,7 +199,7 @@ class Grammar:
         carriers = self.talk["carriers"]
         if rng.random() < 0.12:
             opener = rng.choice(carriers["prefixes"])
-            text = opener + ("" if opener.endswith(" ") else " ") + soften(text, opener)
+            text = opened(opener, text)
         elif rng.random() < 0.10:
             text = stopped(text) + " " + rng.choice(carriers["suffixes"])
         return text
@@ -216,7 +216,7 @@ class Grammar:
         elif rng.random() < 0.8:
             line = rng.choice(self.part(fact.kind, fact.subject)["states"])
             opener = rng.choice(around["prefixes"])
-            line = opener + ("" if opener.endswith(" ") else " ") + soften(line, opener)
+            line = opened(opener, line)
         else:
             line = stopped(rng.choice(self.part(fact.kind, fact.subject)["states"]))
             line += " " + rng.choice(around["suffixes"])

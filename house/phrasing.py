@@ -34,6 +34,11 @@ def fill(template: str, *, lower: bool = False, **slots: str) -> str:
     return text[:1].upper() + text[1:] if template.startswith("{") else text
 
 
+def opened(opener: str, text: str) -> str:
+    """Return the text behind an opener, which may bring its own space."""
+    return opener + ("" if opener.endswith(" ") else " ") + soften(text, opener)
+
+
 def soften(text: str, opener: str) -> str:
     """Lower the first letter after an opener that does not end a sentence, except of "I" and names."""
     first = text.split(" ")[0]

@@ -5,7 +5,7 @@ import random
 from agent import prompts
 from agent.catalogue import GENRES, Film
 from house.people import USER, Fact, Grammar, Subject, listed
-from house.phrasing import fill, soften
+from house.phrasing import fill, opened
 from house.values import join_and
 
 Turn = tuple[str, str]
@@ -96,7 +96,7 @@ class World:
         fact.value = new
         return self.grammar.correction(fact, self.rng)
 
-    def turn_against(self, fact: Fact) -> str:
+    def tell_turned(self, fact: Fact) -> str:
         """Return a message that hates a loved genre, or loves a hated one: the old taste is gone."""
         kind = "hated_genre" if fact.kind == "loved_genre" else "loved_genre"
         self.facts.remove(fact)
@@ -104,8 +104,7 @@ class World:
         self.facts.append(new)
         opener = self.rng.choice(self.grammar.talk["corrections"]["prefixes"])
         line = self.rng.choice(self.grammar.kinds[kind]["states"])
-        line = opener + ("" if opener.endswith(" ") else " ") + soften(line, opener)
-        return self.grammar.said(line, self.rng, new)
+        return self.grammar.said(opened(opener, line), self.rng, new)
 
     # -- asking: each returns (question, answer) ---------------------------------
 
