@@ -14,6 +14,7 @@ from pathlib import Path
 import yaml
 
 from agent import prompts
+from agent.errors import ConfigError
 from agent.memory.adapters import served_name
 from agent.memory.buffer import ExperienceBuffer
 from agent.memory.probe import grade, holds
@@ -128,8 +129,15 @@ def _mark_told_now(rows: list[Row]) -> None:
 
 
 def table(paths: list[Path], out: Path) -> str:
-    """Return the figures as a Markdown table."""
-    users = list(rows_of(paths, out))
+    """Return the figures of the scripts run so far as a Markdown table.
+
+    Raises:
+        ConfigError: If none was.
+    """
+    done = [path for path in paths if (out / f"{path.stem}.json").exists()]
+    if not done:
+        raise ConfigError(f"There are no results in {out} yet. Run it without --show.")
+    users = list(rows_of(done, out))
     says = [row for _, rows in users for row in rows if row["kind"] == "say"]
     consolidations = [
         row for _, rows in users for row in rows
@@ -146,6 +154,7 @@ def table(paths: list[Path], out: Path) -> str:
         return share(row["passed"] for row in rows if row["memory"] == mode)
 
     lines = [
+        ("scripts", f"{len(done)} of {len(paths)}"),
         ("prompt (ceiling)", of(told, "prompt")),
         ("base (floor)", of(told, "off")),
         ("memory", of(told)),

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from agent.errors import ConfigError
 from agent.memory.probe import grade
 from agent.movie_agent import MovieAgent
 from agent.settings import Settings
@@ -81,7 +82,14 @@ def replay(agent: MovieAgent, conversation: Conversation) -> dict:
 
 
 def table(conversations: list[Conversation], out: Path) -> str:
-    """Return a row a user, and the sum, as a Markdown table."""
+    """Return a row for each user replayed so far, and the sum, as a Markdown table.
+
+    Raises:
+        ConfigError: If nobody was.
+    """
+    done = [one for one in conversations if (out / f"{one.dialog_id}.json").exists()]
+    if not done:
+        raise ConfigError(f"There are no results in {out} yet. Run it without --show.")
     head = [
         "user",
         "lines",
@@ -94,7 +102,7 @@ def table(conversations: list[Conversation], out: Path) -> str:
         "damage",
     ]
     rows, probes = [], []
-    for conversation in conversations:
+    for conversation in done:
         found = json.loads((out / f"{conversation.dialog_id}.json").read_text(encoding="utf-8"))
         asked = [pair["passed"] for pair in found["pairs"] if pair["is_probe"]]
         probes += asked
@@ -103,9 +111,7 @@ def table(conversations: list[Conversation], out: Path) -> str:
             learned = "yes" if report["published"] else report["reason"]
             counts = [len(conversation.lines), learned, report["num_pairs"], report["num_doubtful"]]
             rows.append([conversation.dialog_id, *counts, f"{sum(asked)} of {len(asked)}", *figure])
-    rows.append(
-        ["all", sum(len(one.lines) for one in conversations), "", "", "", share(probes), "", "", ""]
-    )
+    rows.append(["all", sum(len(one.lines) for one in done), "", "", "", share(probes), "", "", ""])
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
 

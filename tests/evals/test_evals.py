@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from agent.errors import ConfigError
 from agent.memory.buffer import ExperienceBuffer
 from agent.memory.probe import interval
 from agent.memory.tables import StoredPair
 from agent.settings import Settings
+from evals import inspired
 from evals.conversations import group_of, kinds_of, run, table
 from evals.inspired import longest, replay
 
@@ -71,6 +73,7 @@ def test_every_row_counts_its_own_lines(experiment):
         line.strip("| ").split(" | ") for line in table(*experiment).splitlines()[2:]
     )  # fmt: skip
     counts = {name: value.split(" =")[0] for name, value in rows.items()}
+    assert counts["scripts"] == "2 of 2"
     assert counts["prompt (ceiling)"] == "2 of 2"
     assert counts["base (floor)"] == "0 of 2"
     assert counts["memory"] == "1 of 2"
@@ -84,6 +87,16 @@ def test_every_row_counts_its_own_lines(experiment):
     assert counts["most memory tokens in a prompt after consolidation"] == "30"
     assert counts["tries of a consolidation that were published"] == "1 of 2"
     assert counts["seconds of one, median"] == "40"
+
+
+def test_a_table_of_what_is_there_says_how_much_that_is(experiment, tmp_path):
+    paths, out = experiment
+    (out / "ada.json").unlink()
+    assert "| scripts | 1 of 2 |" in table(paths, out)
+    with pytest.raises(ConfigError, match="no results"):
+        table(paths, tmp_path)
+    with pytest.raises(ConfigError, match="no results"):
+        inspired.table([inspired.Conversation("one", ("Hi.",))], tmp_path)
 
 
 def test_lines_that_were_trained_word_for_word_are_counted(experiment, buffer):
