@@ -9,11 +9,10 @@ Dimension key as in distillation.py.
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
 
 from agent import prompts
 from agent.memory.distillation import TargetSentence, ask_teacher
-from agent.memory.questions import MICRO_BATCH, Checkpoint
+from agent.memory.questions import Checkpoint, micro_batches
 from agent.model import LanguageModel
 from agent.packing import Answered
 from agent.slots import BASE
@@ -82,12 +81,7 @@ def target_sentences(
     """Return the target sentences, the teacher in `slot` asked once for each; those with the same
     context together, since a batch computes it once."""
     sentences: list[TargetSentence] = []
-    groups = [list(same) for _, same in groupby(sorted(asked, key=_context), key=_context)]
-    for part in (
-        same[start : start + MICRO_BATCH]
-        for same in groups
-        for start in range(0, len(same), MICRO_BATCH)
-    ):
+    for part in micro_batches(asked, key=lambda item: item.context):
         checkpoint("target sentences", len(sentences), len(asked))
         answers = [tuple(model.encode_answer(item.answer)) for item in part]
         seen = [
@@ -101,10 +95,6 @@ def target_sentences(
             student = tuple(model.encode(prompts.chat(item.before, item.question)))
             sentences.append(TargetSentence(Answered(student, answer), opinion))
     return sentences
-
-
-def _context(item: Asked) -> str:
-    return item.context
 
 
 def with_talk(asked: Sequence[Asked], small_talk: SmallTalk, rng: random.Random) -> list[Asked]:

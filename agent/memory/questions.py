@@ -4,9 +4,10 @@ Everything here sees the user's messages and the model's questions; no answer ye
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from itertools import groupby, islice
+from typing import Protocol, TypeVar
 
 from agent import prompts
 from agent.memory.probe import normalise
@@ -26,6 +27,8 @@ NEAR_DUPLICATE = 0.92
 
 MICRO_BATCH = 32
 """Sequences generated at a time, so that a reply never waits long."""
+
+T = TypeVar("T")
 
 Checkpoint = Callable[[str, int, int], None]
 """Called between micro-batches with stage, done and total; may block, may raise to cancel."""
@@ -52,6 +55,13 @@ class QAPair:
     turn_ids: tuple[int, ...] = ()
     before: tuple[tuple[str, str], ...] = ()
     """Turns of the chat that stand before the question, for teacher and student alike."""
+
+
+def micro_batches(items: Iterable[T], key: Callable[[T], str]) -> Iterator[list[T]]:
+    """Yield the items, those of the same key together, at most `MICRO_BATCH` at a time."""
+    for _, same in groupby(sorted(items, key=key), key=key):
+        while part := list(islice(same, MICRO_BATCH)):
+            yield part
 
 
 def write_questions(

@@ -10,7 +10,7 @@ from typing import Literal
 
 from agent import prompts
 from agent.memory.probe import grade, is_abstention, normalise
-from agent.memory.questions import MICRO_BATCH, STOP_WORDS, Checkpoint, QAPair, words
+from agent.memory.questions import MICRO_BATCH, STOP_WORDS, Checkpoint, QAPair, micro_batches, words
 from agent.memory.tables import Turn
 from agent.model import LanguageModel
 from agent.packing import Answered
@@ -65,17 +65,20 @@ def answer_with(
     before: Sequence[Sequence[tuple[str, str]]] | None = None,
 ) -> list[str]:
     """Return greedy answers to questions, each in a fresh chat, with `context`, or each with its
-    own, in the prompt."""
+    own, in the prompt; those with the same context together, since a batch computes it once."""
     contexts = [context] * len(questions) if isinstance(context, str) else context
-    answers: list[str] = []
-    for start in range(0, len(questions), MICRO_BATCH):
-        checkpoint(stage, start, len(questions))
-        part = range(start, min(start + MICRO_BATCH, len(questions)))
-        answers += model.generate(
+    answers = [""] * len(questions)
+    done = 0
+    for part in micro_batches(range(len(questions)), key=lambda i: contexts[i]):
+        checkpoint(stage, done, len(questions))
+        replies = model.generate(
             [prompts.chat(before[i] if before else [], questions[i], earlier=contexts[i]) for i in part],
             slot=slot, max_new_tokens=48,
         )  # fmt: skip
-    return [answer.strip() for answer in answers]
+        for i, reply in zip(part, replies, strict=True):
+            answers[i] = reply.strip()
+        done += len(part)
+    return answers
 
 
 def agrees(pair: QAPair, answer: str) -> bool:

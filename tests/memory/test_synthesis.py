@@ -21,6 +21,7 @@ from agent.memory.synthesis import deal
 from agent.memory.tables import Turn
 from agent.memory.teacher import (
     agrees,
+    answer_with,
     asked_in,
     certainty,
     corrected,
@@ -260,3 +261,23 @@ def test_certainty_is_the_probability_of_the_whole_answer(tiny_model):
             expected *= logits[0].softmax(-1)[token].item()
             prompt += (token,)
         assert probability == pytest.approx(expected, rel=1e-3)
+
+
+def test_questions_of_the_same_context_are_answered_together_and_each_keeps_its_place(tiny_model):
+    questions = ["Where do I live?", "What's my name?", "Who am I?", "Which film?"]
+    contexts = ["I live in Oslo.", "Ada here.", "I live in Oslo.", "Ada here."]
+    looks = []
+    answers = answer_with(
+        tiny_model,
+        questions,
+        contexts,
+        stage="teacher",
+        checkpoint=lambda *look: looks.append(look),
+    )
+    alone = [
+        answer_with(tiny_model, [question], context, stage="teacher", checkpoint=lambda *_: None)[0]
+        for question, context in zip(questions, contexts, strict=True)
+    ]
+    assert answers == alone
+    assert len(set(answers)) > 1
+    assert looks == [("teacher", 0, 4), ("teacher", 2, 4)]
