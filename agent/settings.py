@@ -95,7 +95,7 @@ class Settings(BaseSettings):
     max_steps: int = Field(80, ge=1)
     """Steps of one training, if it does not stop before. Measured: docs/lab_book.md."""
 
-    batch_size: int = Field(12, ge=8)
+    batch_size: int = Field(16, ge=8)
     """Target sentences in a step. Measured: docs/lab_book.md."""
 
     teacher_top_k: int = Field(16, ge=1)
