@@ -52,7 +52,7 @@ class Lesson:
         """Return a batch: two fifths replay, at most as many negatives as positives, a tenth
         with the value in the chat, a fifth unrelated (docs/method.md, rules 5, 6 and 8)."""
         replay = size * 2 // 5 if self.replay else 0
-        told_now = max(1, size // 10) if self.told_now else 0
+        told_now = max(1, round(size / 10)) if self.told_now else 0
         unrelated = max(1, size // 5)
         rest = size - replay - told_now - unrelated
         never_told = (rest + 1) // 3
