@@ -97,7 +97,7 @@ class LanguageModel:
 
         def made() -> "LanguageModel":
             model, tokenizer = load_checkpoint(name, quantize)
-            base_hash = hash_of(model, tokenizer, f"{quantize}/{lora_rank}/{lora_alpha}")
+            base_hash = hash_of(model, tokenizer, f"{quantize}/{lora_rank}/{lora_alpha}/upper half")
             make_trainable_through(model)
             return cls(model, tokenizer, name=name, base_hash=base_hash, num_slots=num_slots,
                        lora_rank=lora_rank, lora_alpha=lora_alpha, compute=compute or compute_of(model.device.type))  # fmt: skip

@@ -194,9 +194,11 @@ def _flush(path: Path) -> None:
         os.close(descriptor)
 
 
-def adapter_config(rank: int, alpha: int, *, base: str) -> dict[str, object]:
-    """Return what peft wants to know of a generation."""
+def adapter_config(
+    rank: int, alpha: int, adapted: dict[str, list], *, base: str
+) -> dict[str, object]:
+    """Return what peft wants to know of a generation; `adapted` says where it is."""
     return {
         "peft_type": "LORA", "task_type": "CAUSAL_LM", "r": rank, "lora_alpha": alpha,
-        "target_modules": "all-linear", "lora_dropout": 0.0, "base_model_name_or_path": base,
+        **adapted, "lora_dropout": 0.0, "base_model_name_or_path": base,
     }  # fmt: skip

@@ -227,7 +227,9 @@ class Consolidation:
             "turns": [turn.id for turn in turns],
             "recipe": settings.recipe(),
         }
-        config = adapter_config(settings.lora_rank, settings.lora_alpha, base=self.model.name)
+        config = adapter_config(
+            settings.lora_rank, settings.lora_alpha, self.model.slots.adapted, base=self.model.name
+        )
         self.store.publish(user_id, generation, tensors, config=config, card=card)
         size = self.store.card(user_id, generation)["adapter_bytes"]
         report = replace(report, adapter_bytes=size)

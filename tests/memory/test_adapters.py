@@ -137,7 +137,7 @@ def test_a_user_cannot_name_a_folder_outside(store):
         store.path("../bob", 1)
 
 
-def test_a_generation_is_an_adapter_that_peft_reads(store, tiny_folder):
+def test_a_generation_is_an_adapter_of_the_upper_layers_that_peft_reads(store, tiny_folder):
     ours = LanguageModel.load(
         str(tiny_folder), quantize="none", num_slots=1, lora_rank=4, lora_alpha=8, compute=torch.float32
     )  # fmt: skip
@@ -145,7 +145,9 @@ def test_a_generation_is_an_adapter_that_peft_reads(store, tiny_folder):
     for parameter in ours.slots.training_parameters():
         parameter.data.add_(0.1)
     tensors = ours.slots.trained_tensors()
-    config = adapter_config(4, 8, base=str(tiny_folder))
+    assert len(tensors) == 2 * 7
+    assert all(".layers.1." in name for name in tensors)  # the upper one of two
+    config = adapter_config(4, 8, ours.slots.adapted, base=str(tiny_folder))
     path = store.publish("ada", 1, tensors, config=config, card={"base_hash": BASE_HASH})
     with torch.no_grad():
         logits = ours.answer_logits([Answered((5, 6, 7), (8, 9))], slot=TRAINING)
