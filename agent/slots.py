@@ -22,7 +22,6 @@ import torch
 from peft import LoraConfig, get_peft_model
 from peft.tuners.lora import LoraLayer
 from torch import Tensor
-from transformers.pytorch_utils import Conv1D
 
 from agent.errors import AdapterError
 
@@ -58,7 +57,8 @@ def upper_half(model: torch.nn.Module) -> dict[str, list]:
     names = {
         found[1]
         for path, module in model.named_modules()
-        if isinstance(module, (torch.nn.Linear, Conv1D)) and (found := inside.search(path))
+        if (isinstance(module, torch.nn.Linear) or type(module).__name__ == "Conv1D")  # GPT-2's
+        and (found := inside.search(path))
     }
     return {
         "target_modules": sorted(names),
