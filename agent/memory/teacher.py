@@ -10,10 +10,9 @@ from typing import Literal
 
 from agent import prompts
 from agent.memory.probe import grade, is_abstention, normalise
-from agent.memory.questions import MICRO_BATCH, STOP_WORDS, Checkpoint, QAPair, micro_batches, words
+from agent.memory.questions import STOP_WORDS, Checkpoint, QAPair, micro_batches, words
 from agent.memory.tables import Turn
 from agent.model import LanguageModel
-from agent.packing import Answered
 from agent.slots import BASE
 
 WINDOW = 2
@@ -126,24 +125,6 @@ def supported_value(answer: str, question: str, turns: Sequence[Turn]) -> tuple[
                     best = (size, " ".join(run), turn.id)
                 break
     return best[1], best[2]
-
-
-def certainty(
-    model: LanguageModel, pairs: Sequence[QAPair], context: str, *, checkpoint: Checkpoint
-) -> list[float]:
-    """Return for each pair the probability that the teacher gives to its answer as a whole."""
-    found: list[float] = []
-    for start in range(0, len(pairs), MICRO_BATCH):
-        checkpoint("bank", start, len(pairs))
-        batch = [
-            Answered(
-                tuple(model.encode(prompts.chat([], pair.question, earlier=context))),
-                tuple(model.encode_answer(pair.answer)),
-            )
-            for pair in pairs[start : start + MICRO_BATCH]
-        ]
-        found += model.answer_probabilities(batch, slot=BASE)
-    return found
 
 
 def corrected(

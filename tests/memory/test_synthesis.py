@@ -5,7 +5,6 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
-import torch
 
 from agent import prompts
 from agent.memory.encoder import SentenceEncoder
@@ -17,13 +16,12 @@ from agent.memory.questions import (
     is_supported,
     parse_pairs,
 )
-from agent.memory.synthesis import deal
+from agent.memory.synthesis import deal, is_near_one_of
 from agent.memory.tables import Turn
 from agent.memory.teacher import (
     agrees,
     answer_with,
     asked_in,
-    certainty,
     corrected,
     is_evident,
     supported_value,
@@ -31,8 +29,6 @@ from agent.memory.teacher import (
     transcript_of,
     windows_of,
 )
-from agent.packing import Answered
-from agent.slots import BASE
 
 
 def turn(number: int, message: str, reply: str = "Noted!", session: str = "s1") -> Turn:
@@ -248,19 +244,25 @@ def test_two_fifths_of_what_is_asked_stands_after_unrelated_turns():
     assert all(set(item.before) <= set(talk) for item in again)
 
 
-def test_certainty_is_the_probability_of_the_whole_answer(tiny_model):
-    pairs = [replace(pair(question, ""), answer=answer) for question, answer in
-             [("Where do I live?", "Oslo."), ("What's my name?", "Your name is Ada."), ("Who?", "No.")]]  # fmt: skip
-    found = certainty(tiny_model, pairs, "x", checkpoint=lambda *_: None)
-    for one, probability in zip(pairs, found, strict=True):
-        prompt = tuple(tiny_model.encode(prompts.chat([], one.question, earlier="x")))
-        expected = 1.0
-        for token in tiny_model.encode_answer(one.answer):
-            with torch.inference_mode():
-                logits = tiny_model.answer_logits([Answered(prompt, (token,))], slot=BASE)
-            expected *= logits[0].softmax(-1)[token].item()
-            prompt += (token,)
-        assert probability == pytest.approx(expected, rel=1e-3)
+@pytest.mark.parametrize(
+    ("question", "value", "is_near"),
+    [
+        ("What's the name of my boat?", "Clint", True),
+        ("What's the name of my boat?", "clint the second", True),
+        ("Which team do I support?", "Clint", False),
+        ("What's the name of my boat?", "Oslo", False),
+        ("What's the name of my boat?", "yes", False),
+    ],
+)
+def test_a_question_of_the_bank_must_ask_what_one_written_for_its_value_asks(
+    encoder, question, value, is_near
+):
+    written = [
+        pair("What is the name of my boat?", "Clint"),
+        pair("Where do I live?", "Oslo"),
+        pair("Is my boat called Clint?", "yes"),
+    ]
+    assert is_near_one_of(pair(question, value, kind="bank"), written, encoder) is is_near
 
 
 def test_questions_of_the_same_context_are_answered_together_and_each_keeps_its_place(tiny_model):
