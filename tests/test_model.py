@@ -276,6 +276,23 @@ def test_control_tokens_in_an_answer_stay_text(tiny_model):
     assert tiny_model.count_tokens("<|end|>") > 1
 
 
+def test_the_probability_of_an_answer_is_that_of_all_its_tokens_in_turn(tiny_model):
+    asked = [("Where do I live?", "Oslo."), ("What's my name?", "Your name is Ada."), ("Who?", "No.")]  # fmt: skip
+    batch = [
+        Answered(tuple(tiny_model.encode(messages_of(question))), tuple(tiny_model.encode_answer(answer)))
+        for question, answer in asked
+    ]  # fmt: skip
+    found = tiny_model.answer_probabilities(batch, slot=BASE)
+    for item, probability in zip(batch, found, strict=True):
+        prompt, expected = item.prompt, 1.0
+        for token in item.answer:
+            with torch.inference_mode():
+                logits = tiny_model.answer_logits([Answered(prompt, (token,))], slot=BASE)
+            expected *= logits[0].softmax(-1)[token].item()
+            prompt += (token,)
+        assert probability == pytest.approx(expected, rel=1e-3)
+
+
 @pytest.mark.parametrize("kind", ["llama", "gemma2", "granite"])
 def test_logits_are_those_the_model_answers_with_whatever_its_kind(tiny_folder, tmp_path, kind):
     """Gemma 2 caps its logits, Granite divides them: the output layer alone would not."""
