@@ -4,7 +4,10 @@ import logging
 
 import pytest
 
-from agent.memory.synthesis import QuestionBank, synthesize
+from agent.memory.probe import grade
+from agent.memory.questions import QAPair
+from agent.memory.synthesis import QuestionBank, in_other_words, synthesize
+from agent.memory.teacher import windows_of
 from agent.slots import BASE
 
 pytestmark = pytest.mark.slow
@@ -71,6 +74,29 @@ def test_a_failing_gate_publishes_nothing(make_agent, house_model):
     # Set aside, and so no longer tried; but still in the prompt.
     assert agent.consolidator.run("ada") == []
     assert agent.probe("ada", "Where do I live?").memory_tokens > 0
+
+
+def test_what_the_bank_asks_of_a_fact_is_answered_with_it_or_not_learned(make_agent, house_model):
+    agent = make_agent(house_model)
+    turns = tell(
+        agent, [("My sister Oona is a baker.", "Noted!"), ("I live in Velmora.", "Noted!")]
+    )
+    facts = [
+        [QAPair("Where do I live?", "", "Velmora", "direct", "train", (turns[1].id,))],
+        [QAPair("What does my sister do for a living?", "", "a baker", "direct", "train", (turns[0].id,))],
+        [QAPair("How old is my sister?", "", "Oona", "direct", "train", (turns[0].id,))],
+        [QAPair("Do I live in Velmora?", "", "yes", "yes or no", "train", (turns[1].id,))],
+    ]  # fmt: skip
+    found = in_other_words(
+        house_model, QuestionBank.load(), facts, windows_of(turns),
+        agent.consolidator._consolidation.encoder, checkpoint=lambda *_: None,
+    )  # fmt: skip
+    assert {(pair.value, pair.turn_ids, pair.kind, pair.use) for pair in found} == {
+        ("Velmora", (turns[1].id,), "bank", "train"),
+        ("a baker", (turns[0].id,), "bank", "train"),
+    }
+    assert all(grade(pair.answer, [pair.value]) for pair in found)
+    assert len(found) >= 12
 
 
 def test_what_only_a_reply_asserted_is_never_learned(make_agent, house_model):

@@ -16,7 +16,7 @@ from agent.memory.questions import (
     is_supported,
     parse_pairs,
 )
-from agent.memory.synthesis import deal, is_near_one_of
+from agent.memory.synthesis import QuestionBank, deal, ways_to_ask
 from agent.memory.tables import Turn
 from agent.memory.teacher import (
     agrees,
@@ -244,25 +244,31 @@ def test_two_fifths_of_what_is_asked_stands_after_unrelated_turns():
     assert all(set(item.before) <= set(talk) for item in again)
 
 
+BANK = QuestionBank(
+    questions=[["Where do I live?", "What town is my home in?"], ["Which team do I support?"], ["Which car do I own?"]],
+    others=[["Where does my {who} live?", "In which town is my {who}?"], ["What is my {who} called?"]],
+    people=["sister", "best friend"],
+)  # fmt: skip
+
+
 @pytest.mark.parametrize(
-    ("question", "value", "is_near"),
+    ("questions", "ways"),
     [
-        ("What's the name of my boat?", "Clint", True),
-        ("What's the name of my boat?", "clint the second", True),
-        ("Which team do I support?", "Clint", False),
-        ("What's the name of my boat?", "Oslo", False),
-        ("What's the name of my boat?", "yes", False),
+        (["My home, where do I live?", "Oona?"], [BANK.questions[0]]),
+        (["What car do I own?", "Which team do I support?"], [BANK.questions[1], BANK.questions[2]]),
+        (["Which instrument can I play?"], []),
+        (["Where does my sister live?"], [["Where does my sister live?", "In which town is my sister?"]]),
+        (["What is my best friend called?", "Who?"], [["What is my best friend called?"], ["Where does my best friend live?", "In which town is my best friend?"]]),
     ],
-)
-def test_a_question_of_the_bank_must_ask_what_one_written_for_its_value_asks(
-    encoder, question, value, is_near
+)  # fmt: skip
+def test_the_bank_knows_other_ways_to_ask_what_the_model_asked_and_of_whom(
+    encoder, questions, ways
 ):
-    written = [
-        pair("What is the name of my boat?", "Clint"),
-        pair("Where do I live?", "Oslo"),
-        pair("Is my boat called Clint?", "yes"),
-    ]
-    assert is_near_one_of(pair(question, value, kind="bank"), written, encoder) is is_near
+    assert ways_to_ask(questions, BANK, encoder) == ways
+
+
+def test_of_somebody_something_is_asked_and_of_each_of_the_people_once():
+    assert BANK.about_somebody() == ["Where does my sister live?", "What is my best friend called?"]
 
 
 def test_questions_of_the_same_context_are_answered_together_and_each_keeps_its_place(tiny_model):
