@@ -125,21 +125,22 @@ class Consolidation:
         with self._adapter(user.user_id, live) as old_slot:
             material = synthesize(
                 model, turns, bank=self.bank, encoder=self.encoder, catalogue=self.catalogue, live=old_slot,
-                rounds=settings.question_rounds, temperature=settings.question_temperature,
+                use_bank=settings.use_question_bank, rounds=settings.question_rounds, temperature=settings.question_temperature,
                 seed=seed, checkpoint=job.step,
             )  # fmt: skip
             stored = self.buffer.pairs(user.user_id)
             material = admitted(
                 up_to_date(material, stored),
                 self.buffer.pairs(user.user_id, with_corrected=True),
-                use_bank=settings.use_question_bank,
             )
             if not any(pair.value for pair in material.pairs):
                 return self._nothing_to_learn(user, turns, fence, material, job)
             gone = superseded(stored, material, turns, model, checkpoint=job.step)
             earlier = [pair for pair in stored if pair.id not in gone]
             before = self._said_before(user.user_id, turns[0])
-            negatives = never_told(material, earlier, before, old_slot, model, checkpoint=job.step)
+            negatives = never_told(
+                material, earlier, before, old_slot, model, self.bank, checkpoint=job.step
+            )
             replay = to_rehearse(earlier)
             lesson = self._lesson(material, negatives, replay, old_slot, job, random.Random(seed))
             tensors = (

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from agent.memory.probe import is_abstention, normalise
 from agent.memory.questions import Checkpoint, QAPair, wording
-from agent.memory.synthesis import Synthesis
+from agent.memory.synthesis import QuestionBank, Synthesis
 from agent.memory.tables import StoredPair, Turn
 from agent.memory.teacher import answer_with, corrected
 from agent.model import LanguageModel
@@ -27,10 +27,9 @@ ENOUGH_TO_COMPARE = 20
 more than the 0.05 that the gate allows."""
 
 
-def admitted(material: Synthesis, earlier: Sequence[StoredPair], *, use_bank: bool) -> Synthesis:
-    """Leave out the bank's pairs unless `use_bank`, and keep apart what trains and what probes, over
-    all generations (docs/method.md, rule 6): a question that trained once never probes or stops,
-    one that probes never trains."""
+def admitted(material: Synthesis, earlier: Sequence[StoredPair]) -> Synthesis:
+    """Keep apart what trains and what probes, over all generations (docs/method.md, rule 6): a question
+    that trained once never probes or stops, one that probes never trains."""
     trained = {wording(pair.question) for pair in earlier if not pair.is_probe}
     probes = {wording(pair.question) for pair in earlier if pair.is_probe}
     probes |= {wording(pair.question) for pair in material.of_use("probe")} - trained
@@ -39,8 +38,7 @@ def admitted(material: Synthesis, earlier: Sequence[StoredPair], *, use_bank: bo
         question = wording(pair.question)
         if pair.use != "train" and question in trained:
             pair = replace(pair, use="train")
-        is_admitted = pair.use == "probe" or question not in probes
-        if is_admitted and (use_bank or pair.kind != "bank"):
+        if pair.use == "probe" or question not in probes:
             pairs.append(pair)
     return replace(material, pairs=pairs)
 
@@ -57,7 +55,7 @@ def up_to_date(material: Synthesis, earlier: Sequence[StoredPair]) -> Synthesis:
         (pair.turn_ids, normalise(pair.value))
         for pair in material.pairs
         for (question, source), value in known.items()
-        if pair.value and question == wording(pair.question)
+        if pair.value and pair.kind != "bank" and question == wording(pair.question)
         and source > max(pair.turn_ids) and value != normalise(pair.value)
     }  # fmt: skip
     kept = [pair for pair in material.pairs if (pair.turn_ids, normalise(pair.value)) not in gone]
@@ -105,10 +103,11 @@ def never_told(
     before: str,
     live: str,
     model: LanguageModel,
+    bank: QuestionBank,
     *,
     checkpoint: Checkpoint,
 ) -> list[QAPair]:
-    """Keep of the negatives what neither the earlier pairs, nor the live generation, nor the
+    """Keep of the negatives what neither the earlier pairs, in any way to ask it, nor the live generation, nor the
     teacher with the earlier turns in its prompt answers, and what this slice does not answer in a
     narrower window (docs/method.md, rule 5). A third of them only probes: always the same, so that
     none trains in another generation.
@@ -125,10 +124,11 @@ def never_told(
         )  # fmt: skip
         kept = [pair for pair, answer in zip(kept, answers, strict=True) if is_abstention(answer)]
     known = {wording(pair.question) for pair in (*material.pairs, *earlier) if pair.value}
+    ways_of = {ways[0]: ways for ways in bank.asked_of_all()}
     return [
         replace(pair, use="probe" if number_of(pair.question) % 3 == 0 else "train")
         for pair in kept
-        if wording(pair.question) not in known
+        if known.isdisjoint(map(wording, ways_of.get(pair.question, [pair.question])))
     ]
 
 

@@ -1,7 +1,7 @@
 """The sentence encoder that tells near-duplicate questions apart from new ones.
 
 It is blind to negation and names ("my sister Anna" and "my sister Maria" are nearly one to it),
-so it only ever compares *questions about the same value*, and never judges an answer.
+so it compares *questions*, those about the same value or with those of the bank, and never judges an answer.
 """
 
 from collections.abc import Sequence

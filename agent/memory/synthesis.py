@@ -2,14 +2,17 @@
 
     turns ─▶ context x
       │  the model writes questions about each message, in several kinds and rounds
-      │  + the question bank + requests for a recommendation
       ▼
     candidates ─▶ near-duplicates dropped ─▶ the teacher answers each with x in its prompt
       │
       │  supported by a user turn?  (a reply of the assistant is no evidence)
       │  does the teacher give the value to 2 of 3 wordings?
       ▼
-    QA pairs, their wordings dealt to train, stop and probe ─▶ target sentences
+    facts, their wordings dealt to train, stop and probe
+      │  + the same in the words of the question bank, what of the bank was never told,
+      │  requests for a recommendation, tastes, what is told now
+      ▼
+    QA pairs ─▶ target sentences
 
 A *fact* here is a group of pairs with one value from one message; pairs with different values
 are never merged, however alike their questions are.
@@ -17,6 +20,7 @@ are never merged, however alike their questions are.
 
 import random
 import re
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -32,6 +36,8 @@ from agent.memory.questions import (
     Encoder,
     QAPair,
     drop_near_duplicates,
+    wording,
+    words,
     write_questions,
 )
 from agent.memory.tables import Turn
@@ -55,6 +61,9 @@ MOST_WAYS = 0.8
 wrote for the fact, this near (cosine), and if the teacher gives the fact to most ways of asking it. Either
 alone is not enough: a small teacher answers a question about nothing that was said with the nearest name.
 Measured: docs/lab_book.md."""
+
+USER = {"i", "im", "ive", "me", "my", "mine", "we", "our", "us"}
+"""One of these stands in a question about the user."""
 
 NUM_TASTE_FILMS = 24
 """Films of the catalogue the teacher is asked about for one slice. Chosen, not measured."""
@@ -117,12 +126,15 @@ class QuestionBank:
         )
         return cls(**data)
 
-    def about_somebody(self) -> list[str]:
-        """Return a question about each of `people`, of `others` in turn."""
-        return [
-            self.others[i % len(self.others)][0].format(who=one)
-            for i, one in enumerate(self.people)
-        ]
+    def about(self, person: str) -> list[list[str]]:
+        """Return what may be asked about one of `people`, each a list of ways."""
+        return [[way.format(who=person) for way in ways] for ways in self.others]
+
+    def asked_of_all(self) -> list[list[str]]:
+        """Return what is asked about every slice, each a list of ways: about each of `people` one of
+        `others`, in turn."""
+        about = [self.about(one)[i % len(self.others)] for i, one in enumerate(self.people)]
+        return [*self.questions, *about, *([question] for question in self.rare)]
 
 
 def synthesize(
@@ -133,6 +145,7 @@ def synthesize(
     encoder: Encoder,
     catalogue: Catalogue,
     live: str = BASE,
+    use_bank: bool = True,
     rounds: int,
     temperature: float,
     seed: int = 0,
@@ -145,6 +158,7 @@ def synthesize(
 
     Args:
         live: Slot of the live generation, which answers with x what a taste of long ago decides too.
+        use_bank: Learn the facts in the bank's words too.
     """
     context = transcript_of(turns, replies="questions")
     said = transcript_of(turns, replies="none")
@@ -188,8 +202,11 @@ def synthesize(
     gone = corrected(model, kept, turns, checkpoint=checkpoint)
     told = [fact for i, fact in enumerate(kept) if i not in gone]
     pairs = [pair for fact in told for pair in deal(fact, rng)]
-    pairs += in_other_words(model, bank, told, windows, encoder, checkpoint=checkpoint)
-    negatives = ask_bank(model, bank, pairs, context, checkpoint=checkpoint)
+    near = ways_to_ask([[pair.question for pair in fact] for fact in told], bank, encoder)
+    if use_bank:
+        pairs += in_other_words(model, told, near, windows, checkpoint=checkpoint)
+    asked = [ways for found in near for ways in found]
+    negatives = never_answered(model, bank, asked, context, checkpoint=checkpoint)
     if pairs:
         pairs += ask_openly(model, bank, said, live, checkpoint=checkpoint)
         pairs += ask_about_films(model, catalogue, said, turns, rng, live, checkpoint=checkpoint)
@@ -212,74 +229,99 @@ def deal(wordings: list[QAPair], rng: random.Random) -> list[QAPair]:
 # -- the bank ------------------------------------------------------------------------
 
 
-def in_other_words(
-    model: LanguageModel,
-    bank: QuestionBank,
-    facts: Sequence[Sequence[QAPair]],
-    windows: Mapping[int, str],
-    encoder: Encoder,
-    *,
-    checkpoint: Checkpoint,
-) -> list[QAPair]:
-    """Ask for each fact, a list of wordings, in the bank's words too where the bank has its question:
-    the nearest of the bank's for which the teacher gives the value in most ways."""
-    left = [
-        (fact[0], ways_to_ask([pair.question for pair in fact], bank, encoder))
-        for fact in facts
-        if normalise(fact[0].value) not in {"yes", "no"}
-    ]
-    found: list[QAPair] = []
-    for _ in range(MAX_NEAR):
-        left = [(pair, near) for pair, near in left if near]
-        asked = [replace(pair, question=way, kind="bank") for pair, near in left for way in near[0]]
-        answers = answer_with(
-            model,
-            [pair.question for pair in asked],
-            [windows[pair.turn_ids[0]] for pair in asked],
-            checkpoint=checkpoint,
-            stage="bank",
-        )
-        answered = (
-            replace(pair, answer=answer) for pair, answer in zip(asked, answers, strict=True)
-        )
-        missed = []
-        for pair, near in left:
-            right = [way for way in islice(answered, len(near[0])) if agrees(way, way.answer)]
-            if len(right) >= MOST_WAYS * len(near[0]):
-                found += right
-            else:
-                missed.append((pair, near[1:]))
-        left = missed
+def ways_to_ask(
+    facts: Sequence[Sequence[str]], bank: QuestionBank, encoder: Encoder
+) -> list[list[list[str]]]:
+    """Return for each fact, given by the questions that the model wrote for it, the bank's questions
+    that are near to them, each a list of ways, the nearest first.
+
+    What names one of the bank's people is compared with what the bank asks about that person; what
+    names nobody, nor the user, with nothing.
+    """
+    written = [question for questions in facts for question in questions]
+    people = {one for question in written for one in named(question, bank.people)}
+    known = [*bank.questions, *(ways for one in sorted(people) for ways in bank.about(one))]
+    whom = [named(" ".join(ways), bank.people) for ways in known]
+    near = encoder.similarities([*written, *(way for ways in known for way in ways)])
+    rows = iter(near)
+    found = []
+    for questions in facts:
+        cosines = [0.0] * len(known)
+        for question, row in zip(questions, rows, strict=False):
+            people = named(question, bank.people)
+            if len(people) > 1 or not USER & set(words(question)):
+                continue
+            columns = iter(row[len(written) :])
+            for i, ways in enumerate(known):
+                cosine = max(islice(columns, len(ways)))
+                if people <= whom[i] and (people or i < len(bank.questions)):
+                    cosines[i] = max(cosines[i], cosine)
+        order = sorted(range(len(known)), key=cosines.__getitem__, reverse=True)
+        found.append([known[i] for i in order[:MAX_NEAR] if cosines[i] >= NEAR_OWN])
     return found
 
 
-def ways_to_ask(questions: Sequence[str], bank: QuestionBank, encoder: Encoder) -> list[list[str]]:
-    """Return the bank's questions, each a list of ways to ask it, that are near to one of
-    `questions`, the nearest first. What is asked about somebody is only compared with what asks
-    about them."""
-    people = [one for one in bank.people if any(holds(question, one) for question in questions)]
-    known = [[way.format(who=one) for way in ways] for ways in bank.others for one in people]
-    known = known or bank.questions
-    near = encoder.similarities([*questions, *(way for ways in known for way in ways)])
-    columns = iter(list(zip(*near[: len(questions)], strict=True))[len(questions) :])
-    cosines = [max(map(max, islice(columns, len(ways)))) for ways in known]
-    order = sorted(range(len(known)), key=cosines.__getitem__, reverse=True)
-    return [known[i] for i in order[:MAX_NEAR] if cosines[i] >= NEAR_OWN]
+def named(question: str, people: Sequence[str]) -> set[str]:
+    """Return which of the people a question names: of "best friend" not the "friend" in it."""
+    found = {one for one in people if re.search(rf"(?<![\w-]){one}(?![\w-])", question.lower())}
+    return {one for one in found if not any(one != other and one in other for other in found)}
 
 
-def ask_bank(
+def in_other_words(
+    model: LanguageModel,
+    facts: Sequence[Sequence[QAPair]],
+    near: Sequence[Sequence[Sequence[str]]],
+    windows: Mapping[int, str],
+    *,
+    checkpoint: Checkpoint,
+) -> list[QAPair]:
+    """Ask for each fact, a list of wordings, in the bank's words: of the questions that are `near` to
+    it the first for which the teacher gives the value in most ways. A way that is a wording of a fact
+    already is no other one."""
+    taken = {wording(pair.question) for fact in facts for pair in fact}
+    left = {
+        i: fact[0] for i, fact in enumerate(facts) if normalise(fact[0].value) not in {"yes", "no"}
+    }
+    found: dict[str, QAPair] = {}
+    for rank in range(MAX_NEAR):
+        asked = [
+            (i, replace(pair, question=way, kind="bank"))
+            for i, pair in left.items()
+            if rank < len(near[i])
+            for way in near[i][rank]
+            if not holds(way, pair.value)
+        ]
+        answers = answer_with(
+            model,
+            [pair.question for _, pair in asked],
+            [windows[pair.turn_ids[0]] for _, pair in asked],
+            checkpoint=checkpoint,
+            stage="bank",
+        )
+        right = defaultdict(list)
+        for (i, pair), answer in zip(asked, answers, strict=True):
+            if agrees(pair, answer):
+                right[i].append(replace(pair, answer=answer))
+        number = Counter(i for i, _ in asked)
+        for i, pairs in right.items():
+            if len(pairs) >= MOST_WAYS * number[i]:
+                del left[i]
+                for pair in pairs:
+                    found.setdefault(wording(pair.question), pair)
+    return [pair for question, pair in found.items() if question not in taken]
+
+
+def never_answered(
     model: LanguageModel,
     bank: QuestionBank,
-    pairs: Sequence[QAPair],
+    told: Sequence[Sequence[str]],
     context: str,
     *,
     checkpoint: Checkpoint,
 ) -> list[QAPair]:
-    """Ask the general questions that none of `pairs` asks, in the same or in other words, each in its
-    first way; return what the teacher abstains on."""
-    learned = {pair.question for pair in pairs}
-    questions = [ways[0] for ways in bank.questions if learned.isdisjoint(ways)]
-    questions += bank.about_somebody() + bank.rare
+    """Ask the general questions but those that are near to a fact `told`, each in its first way; return
+    what the teacher abstains on."""
+    questions = [ways[0] for ways in bank.asked_of_all() if ways not in told]
     answers = answer_with(model, questions, context, checkpoint=checkpoint, stage="bank")
     return [
         QAPair(question, answer, "", "negative", "train")

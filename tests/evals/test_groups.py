@@ -14,25 +14,25 @@ FILES = sorted((Path(__file__).parent.parent / "conversations").rglob("*.yaml"))
 KINDS = sorted({kind for path in FILES for kind in kinds_of(path).values()})
 
 IN_A_QUESTION = {
-    "actor": "actor .* like", "age": "how old", "allergy": "allergic", "author": "which author|writer|writes|wrote",
+    "actor": "actor .* like", "age": "how old", "allergy": "allergic", "author": "author|writer|writes|wrote",
     "band": "music|band", "bedtime": "to bed", "best_friend": "closest friend", "birthday": "born|birthday", "book": "book",
     "breakfast": "breakfast", "car": r"\bcar\b", "child": "children", "cinema": "which cinema", "coffee": "coffee",
     "collection": "collect", "colour": "colour", "comfort_film": "comfort", "commute": "get to work", "day_off": "off work",
     "decade": "decade", "diet": "diet", "director": "director", "disliked_actor": "actor .* avoid", "disliked_food": "dish .* not bear",
-    "dream_job": r"\bdream\b", "dream_trip": r"\bdream\b|journey", "drink": "drink", "employer": "employed", "event": "event",
+    "dream_job": "dream", "dream_trip": "dream|journey|trip", "drink": "drink", "employer": "employed", "event": "event",
     "favourite_film": "film .* more than all", "film_company": "with whom", "film_length": "how long .* film", "film_night": "film evening",
     "film_opinion": "opinion|verdict|think of", "first_film": "first .*(film|cinema)", "flatmate": "shares a flat",
-    "former_job": r"\bformer|used to|job before", "game": "game .*(like|love|play)", "gift": "present .* wish", "hated_film": "film .* not stand",
+    "former_job": "former|used to|before", "game": "game .*(like|love|play)", "gift": "present .* wish", "hated_film": "film .* not stand",
     "hated_genre": "kind of film .* hate", "holiday": "holiday", "home": "do I live", "hometown": "raised", "injury": "injur|hurt|broke",
     "job": "for work", "languages": "languages", "last_film": "last thing I watched", "learning": "language .* pick up",
     "loved_genre": "genre .* most", "lucky_number": "luck", "name": "name should you", "nationality": "citizen",
-    "neighbourhood": "neighbourhood|district|part of (the )?(town|city)", "new_skill": "skill|craft|learn(ing)? (to|how)", "nickname": "nickname", "partner": "partner",
+    "neighbourhood": "neighbourhood|district|part of", "new_skill": "skill|craft|learn", "nickname": "nickname", "partner": "partner",
     "pet": "cat|dog", "phobia": "afraid", "restaurant": "restaurant|eat out", "sad_film": "cry", "scary_film": "scared",
     "school": "school", "seat": "to sit", "series": "series", "snack": "nibble", "sport": "sport", "streaming": "streaming",
     "studies": "study", "subtitles": "subtitles", "teacher": "teacher", "team": "team", "watchlist": "still want to see",
-    "other_actor": "actor", "other_favourite_film": "film .* most|favourite film", "other_favourite_food": "food .*(like|love)|favourite food|dish",
+    "other_actor": "actor", "other_favourite_film": "film .* most|favourite film", "other_favourite_food": "food|dish",
     "other_home": "where .* live", "other_job": "for a living|for work", "other_loved_genre": "genre .* love",
-    "other_name": "name of|called", "other_pet": r"\b(cat|dog|pet)\b",
+    "other_name": "'s name", "other_pet": r"\b(cat|dog|pet)\b",
 }  # fmt: skip
 """Kind → what a question of the bank holds, if it asks for that."""
 
@@ -51,9 +51,8 @@ def test_a_kind_is_trained_and_in_the_bank_or_not_as_its_group_says(kind):
     assert "other" in wordings or not kind.startswith("other_")
     bank = QuestionBank.load()
     questions = bank.others if kind.startswith("other_") else bank.questions
-    is_asked = any(
-        re.search(IN_A_QUESTION[kind], way, re.IGNORECASE) for ways in questions for way in ways
-    )
+    firsts = [ways[0] for ways in questions]  # the others ask the same
+    is_asked = any(re.search(IN_A_QUESTION[kind], line, re.IGNORECASE) for line in firsts)
     assert group_of(kind) == ("in the bank" if is_asked else "in the corpus, not in the bank")
 
 

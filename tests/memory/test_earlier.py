@@ -18,7 +18,7 @@ from agent.memory.questions import QAPair
 from agent.memory.synthesis import Synthesis
 from agent.memory.tables import StoredPair
 from agent.slots import BASE
-from tests.memory.test_synthesis import Teacher, turn
+from tests.memory.test_synthesis import BANK, Teacher, turn
 
 
 def new(question, value="Turin", use="train", kind="direct"):
@@ -41,17 +41,10 @@ def test_what_trained_once_never_probes_and_what_probes_never_trains():
     found = admitted(
         material([new("Where do I live?", use="probe"), new("my town?", use="stop"), new("My home?"), new("Home?")]),
         [old("where do I live"), old("My town?"), old("my home!", is_probe=True)],
-        use_bank=True,
     )  # fmt: skip
     assert [(pair.question, pair.use) for pair in found.pairs] == [
         ("Where do I live?", "train"), ("my town?", "train"), ("Home?", "train"),
     ]  # fmt: skip
-
-
-def test_without_the_bank_its_pairs_are_left_out():
-    pairs = [new("Where do I live?"), new("Which town is home?", kind="bank")]
-    assert admitted(material(pairs), [], use_bank=False).pairs == pairs[:1]
-    assert admitted(material(pairs), [], use_bank=True).pairs == pairs
 
 
 def test_a_correction_supersedes_all_that_was_learned_of_the_fact():
@@ -89,6 +82,9 @@ def test_an_old_slice_that_is_tried_again_does_not_undo_its_correction():
     pairs = [new("Where do I live?"), new("My town?", use="probe"), new("My name?", "Ada")]
     later = [old("where do I live?", "Oslo", source=12), old("My name?", "Ada", source=12)]
     assert up_to_date(material(pairs), later).pairs == pairs[2:]
+    # The bank's words may ask for two things at once: they say nothing about a fact.
+    in_bank = [new("Where do I live?", kind="bank"), new("My home?")]
+    assert up_to_date(material(in_bank), later).pairs == in_bank
     before = [old("where do I live?", "Oslo", source=3)]
     assert up_to_date(material(pairs), before).pairs == pairs
 
@@ -96,8 +92,11 @@ def test_an_old_slice_that_is_tried_again_does_not_undo_its_correction():
 def test_what_this_slice_answers_is_no_negative():
     negatives = [QAPair(question, "", "", "negative", "train") for question in ("Where do I live?", "My age?")]  # fmt: skip
     found = never_told(
-        material([new("where do I live?")], negatives), [], "", BASE, Teacher({}), checkpoint=nothing
+        material([new("where do I live?")], negatives), [], "", BASE, Teacher({}), BANK, checkpoint=nothing
     )  # fmt: skip
+    assert [pair.question for pair in found] == ["My age?"]
+    known = [old("What town is my home in?")]  # in the bank's other words
+    found = never_told(material(negatives=negatives), known, "", BASE, Teacher({}), BANK, checkpoint=nothing)  # fmt: skip
     assert [pair.question for pair in found] == ["My age?"]
 
 
@@ -120,24 +119,26 @@ def test_what_earlier_turns_answer_is_no_negative():
             return [answer(messages) for messages in batch]
 
     found = never_told(
-        material(negatives=negatives), [], "User: my dog is Pizmo", "slot0", Knows(), checkpoint=nothing
+        material(negatives=negatives), [], "User: my dog is Pizmo", "slot0", Knows(), BANK, checkpoint=nothing
     )  # fmt: skip
     assert [pair.question for pair in found] == ["How old am I?"]
     found = never_told(  # the earlier turns may have been refused: no generation yet
-        material(negatives=negatives), [], "User: my dog is Pizmo", BASE, Knows(), checkpoint=nothing
+        material(negatives=negatives), [], "User: my dog is Pizmo", BASE, Knows(), BANK, checkpoint=nothing
     )  # fmt: skip
     assert [pair.question for pair in found] == ["Where do I live?", "How old am I?"]
     known = [old("How old am I?", "44")]
-    assert never_told(material(negatives=negatives), known, "", "slot0", Knows(), checkpoint=nothing) != found  # fmt: skip
+    assert never_told(material(negatives=negatives), known, "", "slot0", Knows(), BANK, checkpoint=nothing) != found  # fmt: skip
 
 
 def test_a_third_of_the_negatives_probes_always_the_same():
     questions = [f"Which {thing} do I like?" for thing in "abcdefghijklmnopqrstuvwxyz"]
     negatives = [QAPair(question, "", "", "negative", "train") for question in questions]
-    found = never_told(material(negatives=negatives), [], "", BASE, Teacher({}), checkpoint=nothing)
+    found = never_told(
+        material(negatives=negatives), [], "", BASE, Teacher({}), BANK, checkpoint=nothing
+    )
     uses = {pair.question: pair.use for pair in found}
     again = never_told(
-        material(negatives=negatives[::-1]), [], "", BASE, Teacher({}), checkpoint=nothing
+        material(negatives=negatives[::-1]), [], "", BASE, Teacher({}), BANK, checkpoint=nothing
     )
     assert uses == {pair.question: pair.use for pair in again}
     assert 3 <= sum(use == "probe" for use in uses.values()) <= 15
