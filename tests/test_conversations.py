@@ -10,7 +10,8 @@ import pytest
 
 from agent import prompts
 from agent.catalogue import Catalogue
-from agent.memory.synthesis import DATA_DIR
+from agent.memory.bank import BANK_PATH
+from agent.memory.unrelated import UNRELATED_PATH
 from agent.scripts import read_script
 from house.__main__ import new_writer
 from house.people import USER_FIELDS, Grammar
@@ -73,7 +74,7 @@ class TrainingText:
         self.grammar = grammar
         talk = {name: lines for name, lines in grammar.talk.items() if name != "attribute_frames"}
         people = [{"messages": one.messages, "untold": one.untold} for one in grammar.people]
-        files = [read_yaml(DATA_DIR / name) for name in ("question_bank.yaml", "unrelated.yaml")]
+        files = [read_yaml(path) for path in (BANK_PATH, UNRELATED_PATH)]
         bank = [*(list(file.values()) for file in files), prompts.WOULD_LIKE, prompts.HAVE_SEEN]
         lines = {*lines_of([grammar.kinds, talk, grammar.films, people, {"bank": bank}])}
         self.whole = {line for line, _ in lines}

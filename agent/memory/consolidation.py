@@ -19,6 +19,7 @@ from agent import prompts
 from agent.catalogue import Catalogue
 from agent.memory import probe
 from agent.memory.adapters import AdapterStore, adapter_config, served_name
+from agent.memory.bank import QuestionBank
 from agent.memory.buffer import ExperienceBuffer
 from agent.memory.distillation import TargetSentence, Trained, answer_kl, merged, train_adapter
 from agent.memory.earlier import (
@@ -34,7 +35,7 @@ from agent.memory.job import BreathingModel, Job, Report
 from agent.memory.lesson import Asked, Lesson, target_sentences, with_talk
 from agent.memory.probe import Figures
 from agent.memory.questions import QAPair
-from agent.memory.synthesis import QuestionBank, Synthesis, synthesize
+from agent.memory.synthesis import Synthesis, synthesize
 from agent.memory.tables import StoredPair, Turn, User
 from agent.memory.teacher import answer_with, transcript_of
 from agent.memory.unrelated import Unrelated

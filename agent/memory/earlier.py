@@ -7,9 +7,10 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import replace
 
+from agent.memory.bank import QuestionBank
 from agent.memory.probe import is_abstention, normalise
 from agent.memory.questions import Checkpoint, QAPair, wording
-from agent.memory.synthesis import QuestionBank, Synthesis
+from agent.memory.synthesis import Synthesis
 from agent.memory.tables import StoredPair, Turn
 from agent.memory.teacher import answer_with, corrected
 from agent.model import LanguageModel

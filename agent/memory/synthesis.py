@@ -20,24 +20,18 @@ are never merged, however alike their questions are.
 
 import random
 import re
-from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from itertools import islice
-from pathlib import Path
-
-import yaml
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from agent import prompts
 from agent.catalogue import Catalogue, Film
-from agent.memory.probe import grade, holds, is_abstention, normalise
+from agent.memory.bank import QuestionBank, in_other_words, never_answered, ways_to_ask
+from agent.memory.probe import grade, is_abstention, normalise
 from agent.memory.questions import (
     Checkpoint,
     Encoder,
     QAPair,
     drop_near_duplicates,
-    wording,
-    words,
     write_questions,
 )
 from agent.memory.tables import Turn
@@ -51,19 +45,6 @@ from agent.memory.teacher import (
 )
 from agent.model import LanguageModel
 from agent.slots import BASE
-
-DATA_DIR = Path(__file__).parent.parent / "data"
-
-NEAR_OWN = 0.75
-MAX_NEAR = 3
-MOST_WAYS = 0.8
-"""A question of the bank is one about a fact if it is among the three nearest to those that the model
-wrote for the fact, this near (cosine), and if the teacher gives the fact to most ways of asking it. Either
-alone is not enough: a small teacher answers a question about nothing that was said with the nearest name.
-Measured: docs/lab_book.md."""
-
-USER = {"i", "im", "ive", "me", "my", "mine", "we", "our", "us"}
-"""One of these stands in a question about the user."""
 
 NUM_TASTE_FILMS = 24
 """Films of the catalogue the teacher is asked about for one slice. Chosen, not measured."""
@@ -102,39 +83,6 @@ class Synthesis:
         """Values told, each once a message; what a "yes" confirms is no fact of its own."""
         told = {(pair.turn_ids, normalise(pair.value)) for pair in self.pairs if pair.value}
         return len({(turns, value) for turns, value in told if value not in {"yes", "no"}})
-
-
-@dataclass(frozen=True)
-class QuestionBank:
-    """General questions about a person (`agent/data/question_bank.yaml`)."""
-
-    questions: list[list[str]] = field(default_factory=list)
-    """Each a list of ways to ask one thing about the user."""
-    others: list[list[str]] = field(default_factory=list)
-    """The same about somebody else: {who} is one of `people`."""
-    people: list[str] = field(default_factory=list)
-    recommend: list[str] = field(default_factory=list)
-    summary: list[str] = field(default_factory=list)
-    rare: list[str] = field(default_factory=list)
-    """Questions about a person that hardly anybody answers."""
-    told_now: list[dict[str, str]] = field(default_factory=list)
-
-    @classmethod
-    def load(cls) -> "QuestionBank":
-        data = yaml.load(
-            (DATA_DIR / "question_bank.yaml").read_text(encoding="utf-8"), Loader=yaml.BaseLoader
-        )
-        return cls(**data)
-
-    def about(self, person: str) -> list[list[str]]:
-        """Return what may be asked about one of `people`, each a list of ways."""
-        return [[way.format(who=person) for way in ways] for ways in self.others]
-
-    def asked_of_all(self) -> list[list[str]]:
-        """Return what is asked about every slice, each a list of ways: about each of `people` one of
-        `others`, in turn."""
-        about = [self.about(one)[i % len(self.others)] for i, one in enumerate(self.people)]
-        return [*self.questions, *about, *([question] for question in self.rare)]
 
 
 def synthesize(
@@ -226,108 +174,7 @@ def deal(wordings: list[QAPair], rng: random.Random) -> list[QAPair]:
     return dealt + [replace(pair, use="train") for pair in wordings if pair not in open_ones]
 
 
-# -- the bank ------------------------------------------------------------------------
-
-
-def ways_to_ask(
-    facts: Sequence[Sequence[str]], bank: QuestionBank, encoder: Encoder
-) -> list[list[list[str]]]:
-    """Return for each fact, given by the questions that the model wrote for it, the bank's questions
-    that are near to them, each a list of ways, the nearest first.
-
-    What names one of the bank's people is compared with what the bank asks about that person; what
-    names nobody, nor the user, with nothing.
-    """
-    written = [question for questions in facts for question in questions]
-    people = {one for question in written for one in named(question, bank.people)}
-    known = [*bank.questions, *(ways for one in sorted(people) for ways in bank.about(one))]
-    whom = [named(" ".join(ways), bank.people) for ways in known]
-    near = encoder.similarities([*written, *(way for ways in known for way in ways)])
-    rows = iter(near)
-    found = []
-    for questions in facts:
-        cosines = [0.0] * len(known)
-        for question, row in zip(questions, rows, strict=False):
-            people = named(question, bank.people)
-            if len(people) > 1 or not USER & set(words(question)):
-                continue
-            columns = iter(row[len(written) :])
-            for i, ways in enumerate(known):
-                cosine = max(islice(columns, len(ways)))
-                if people <= whom[i] and (people or i < len(bank.questions)):
-                    cosines[i] = max(cosines[i], cosine)
-        order = sorted(range(len(known)), key=cosines.__getitem__, reverse=True)
-        found.append([known[i] for i in order[:MAX_NEAR] if cosines[i] >= NEAR_OWN])
-    return found
-
-
-def named(question: str, people: Sequence[str]) -> set[str]:
-    """Return which of the people a question names: of "best friend" not the "friend" in it."""
-    found = {one for one in people if re.search(rf"(?<![\w-]){one}(?![\w-])", question.lower())}
-    return {one for one in found if not any(one != other and one in other for other in found)}
-
-
-def in_other_words(
-    model: LanguageModel,
-    facts: Sequence[Sequence[QAPair]],
-    near: Sequence[Sequence[Sequence[str]]],
-    windows: Mapping[int, str],
-    *,
-    checkpoint: Checkpoint,
-) -> list[QAPair]:
-    """Ask for each fact, a list of wordings, in the bank's words: of the questions that are `near` to
-    it the first for which the teacher gives the value in most ways. A way that is a wording of a fact
-    already is no other one."""
-    taken = {wording(pair.question) for fact in facts for pair in fact}
-    left = {
-        i: fact[0] for i, fact in enumerate(facts) if normalise(fact[0].value) not in {"yes", "no"}
-    }
-    found: dict[str, QAPair] = {}
-    for rank in range(MAX_NEAR):
-        asked = [
-            (i, replace(pair, question=way, kind="bank"))
-            for i, pair in left.items()
-            if rank < len(near[i])
-            for way in near[i][rank]
-            if not holds(way, pair.value)
-        ]
-        answers = answer_with(
-            model,
-            [pair.question for _, pair in asked],
-            [windows[pair.turn_ids[0]] for _, pair in asked],
-            checkpoint=checkpoint,
-            stage="bank",
-        )
-        right = defaultdict(list)
-        for (i, pair), answer in zip(asked, answers, strict=True):
-            if agrees(pair, answer):
-                right[i].append(replace(pair, answer=answer))
-        number = Counter(i for i, _ in asked)
-        for i, pairs in right.items():
-            if len(pairs) >= MOST_WAYS * number[i]:
-                del left[i]
-                for pair in pairs:
-                    found.setdefault(wording(pair.question), pair)
-    return [pair for question, pair in found.items() if question not in taken]
-
-
-def never_answered(
-    model: LanguageModel,
-    bank: QuestionBank,
-    told: Sequence[Sequence[str]],
-    context: str,
-    *,
-    checkpoint: Checkpoint,
-) -> list[QAPair]:
-    """Ask the general questions but those that are near to a fact `told`, each in its first way; return
-    what the teacher abstains on."""
-    questions = [ways[0] for ways in bank.asked_of_all() if ways not in told]
-    answers = answer_with(model, questions, context, checkpoint=checkpoint, stage="bank")
-    return [
-        QAPair(question, answer, "", "negative", "train")
-        for question, answer in zip(questions, answers, strict=True)
-        if is_abstention(answer)
-    ]
+# -- beside the facts -----------------------------------------------------------------
 
 
 def ask_openly(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.memory.synthesis import DATA_DIR, QuestionBank
+from agent.memory.bank import BANK_PATH, QuestionBank
 from agent.scripts import read_script
 from evals.conversations import NOT_IN_BANK, group_of, kinds_of
 from house.wordings import WORDINGS_DIR, load_kinds
@@ -59,7 +59,7 @@ def test_a_kind_is_trained_and_in_the_bank_or_not_as_its_group_says(kind):
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind.startswith("x_")])
 def test_a_kind_in_neither_is_in_no_wording_and_no_question(kind):
     assert any(re.search(IN_NO_TEXT[kind], path.read_text(), re.IGNORECASE) for path in FILES)
-    texts = [*WORDINGS_DIR.rglob("*.yaml"), DATA_DIR / "question_bank.yaml"]
+    texts = [*WORDINGS_DIR.rglob("*.yaml"), BANK_PATH]
     found = [path for path in texts if re.search(IN_NO_TEXT[kind], path.read_text(), re.IGNORECASE)]
     assert (found, group_of(kind)) == ([], "in neither")
 

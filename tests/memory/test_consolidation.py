@@ -4,8 +4,9 @@ import logging
 
 import pytest
 
+from agent.memory.bank import QuestionBank, in_other_words, ways_to_ask
 from agent.memory.questions import QAPair
-from agent.memory.synthesis import QuestionBank, in_other_words, synthesize, ways_to_ask
+from agent.memory.synthesis import synthesize
 from agent.memory.teacher import windows_of
 from agent.slots import BASE
 

@@ -18,7 +18,8 @@ from agent.memory.questions import QAPair
 from agent.memory.synthesis import Synthesis
 from agent.memory.tables import StoredPair
 from agent.slots import BASE
-from tests.memory.test_synthesis import BANK, Teacher, turn
+from tests.memory.test_bank import BANK
+from tests.memory.test_synthesis import Teacher, turn
 
 
 def new(question, value="Turin", use="train", kind="direct"):

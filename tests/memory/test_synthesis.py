@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 import pytest
 
 from agent import prompts
-from agent.memory.encoder import SentenceEncoder
 from agent.memory.lesson import Asked, Lesson, with_talk
 from agent.memory.questions import (
     MAX_YES_OR_NO,
@@ -16,14 +15,7 @@ from agent.memory.questions import (
     is_supported,
     parse_pairs,
 )
-from agent.memory.synthesis import (
-    QuestionBank,
-    deal,
-    in_other_words,
-    named,
-    never_answered,
-    ways_to_ask,
-)
+from agent.memory.synthesis import deal
 from agent.memory.tables import Turn
 from agent.memory.teacher import (
     agrees,
@@ -44,11 +36,6 @@ def turn(number: int, message: str, reply: str = "Noted!", session: str = "s1") 
 
 def pair(question: str, value: str, turn_id: int = 1, kind: str = "direct") -> QAPair:
     return QAPair(question, "", value, kind, "train", (turn_id,))
-
-
-@pytest.fixture(scope="module")
-def encoder() -> SentenceEncoder:
-    return SentenceEncoder("bundled")
 
 
 def test_pairs_are_read_line_by_line_and_the_rest_is_skipped():
@@ -249,105 +236,6 @@ def test_two_fifths_of_what_is_asked_stands_after_unrelated_turns():
     assert 0.36 < len(again) / len(found) < 0.44
     assert {len(item.before) for item in again} == {1, 2, 3, 4}
     assert all(set(item.before) <= set(talk) for item in again)
-
-
-BANK = QuestionBank(
-    questions=[
-        ["Where do I live?", "What town is my home in?"], ["Which team do I support?"], ["Which car do I own?"],
-        ["Who is my closest friend?", "Who is my best mate?"],
-    ],
-    others=[["Where does my {who} live?", "In which town is my {who}?"], ["What is my {who} called?"]],
-    people=["sister", "mother", "best friend", "friend"],
-    rare=["How tall am I?"],
-)  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("questions", "first_ways"),
-    [
-        (["My home, where do I live?", "Oona?"], ["Where do I live?"]),
-        (["What car do I own?", "Which team do I support?"], ["Which team do I support?", "Which car do I own?"]),
-        (["Which instrument can I play?"], []),
-        (["Where does my sister live?"], ["Where does my sister live?"]),
-        (["What is my best friend called?"], ["What is my best friend called?", "Where does my best friend live?"]),
-        (["Who is my closest friend?"], ["Who is my closest friend?"]),
-        # Of two people, of nobody's mother, and not of the user: with nothing.
-        (["Where does my sister's best friend live?"], []),
-        (["Where does Oona live?"], []),
-        # One that names somebody does not decide for the others.
-        (["Which team do I support, like my sister?", "Which car do I own?"], ["Which car do I own?"]),
-    ],
-)  # fmt: skip
-def test_the_bank_knows_other_ways_to_ask_what_the_model_asked_and_of_whom(
-    encoder, questions, first_ways
-):
-    other = ["What is my mother-in-law called?"]
-    found, _ = ways_to_ask([questions, other], BANK, encoder)
-    assert [ways[0] for ways in found] == first_ways
-
-
-def test_whom_a_question_names():
-    people = ["mother", "friend", "best friend", "mother-in-law"]
-    assert named("Where's my best friend?", people) == {"best friend"}
-    assert named("Where's my Mother-in-law's friend?", people) == {"mother-in-law", "friend"}
-    assert named("Which friendly film did my grandmother like?", people) == set()
-
-
-def test_everybody_is_asked_the_same():
-    assert [ways[0] for ways in BANK.asked_of_all()] == [
-        "Where do I live?", "Which team do I support?", "Which car do I own?", "Who is my closest friend?",
-        "Where does my sister live?", "What is my mother called?", "Where does my best friend live?",
-        "What is my friend called?", "How tall am I?",
-    ]  # fmt: skip
-
-
-class Answers:
-    """A teacher that answers by the question."""
-
-    def __init__(self, answers):
-        self.answers = answers
-
-    def generate(self, batch, **options):
-        unknown = "You haven't told me that yet."
-        return [self.answers.get(messages[-1]["content"], unknown) for messages in batch]
-
-
-def test_the_bank_asks_of_a_fact_what_the_teacher_answers_with_it_in_most_ways():
-    near = [
-        [
-            ["car 1", "car 2", "car 3"],
-            ["work 1", "work 2", "work 3", "work 4", "Turin 5"],
-            ["late"],
-        ],
-        [["work 1", "work 4"]],
-        [["yes 1"]],
-    ]
-    facts = [[pair("What's my town?", "Turin"), pair("Work 2!", "Turin")], [pair("Where?", "Turin", 2)], [pair("Yes?", "yes")]]  # fmt: skip
-    told = dict.fromkeys(("car 1", "car 2", "work 1", "work 2", "work 3", "work 4", "late"), "It is Turin.")  # fmt: skip
-
-    def ask(answers):
-        found = in_other_words(
-            Answers(answers), facts, near, {1: "x", 2: "y"}, checkpoint=lambda *_: None
-        )
-        return [(found.question, found.turn_ids) for found in found]
-
-    # Two of three are not most; what holds the value is not asked; "Work 2!" is a wording already; what
-    # two facts share is the first's.
-    assert ask(told) == [("work 1", (2,)), ("work 4", (2,)), ("work 3", (1,))]
-    assert ask(told | {"work 1": "It is Oslo."}) == [("late", (1,))]
-    assert ask(told | {"car 3": "Turin."}) == [
-        ("car 1", (1,)), ("car 2", (1,)), ("car 3", (1,)), ("work 1", (2,)), ("work 4", (2,)),
-    ]  # fmt: skip
-
-
-def test_what_is_near_to_a_fact_is_not_asked_as_never_told():
-    answers = {"Which team do I support?": "You said Turin."}
-    told = [BANK.questions[0], BANK.about("mother")[1]]
-    found = never_answered(Answers(answers), BANK, told, "x", checkpoint=lambda *_: None)
-    assert [negative.question for negative in found] == [
-        "Which car do I own?", "Who is my closest friend?", "Where does my sister live?",
-        "Where does my best friend live?", "What is my friend called?", "How tall am I?",
-    ]  # fmt: skip
 
 
 def test_questions_of_the_same_context_are_answered_together_and_each_keeps_its_place(tiny_model):
