@@ -45,6 +45,9 @@ class Film:
     actors: tuple[str, ...]
     genres: tuple[str, ...]
     """The most typical one first; each a key of `GENRES`."""
+    themes: tuple[str, ...] = ()
+    about: str = ""
+    """What happens, in one sentence."""
 
 
 class Catalogue:
@@ -75,6 +78,8 @@ class Catalogue:
                         _parts(row["directors"]),
                         _parts(row["actors"]),
                         _parts(row["genres"]),
+                        _parts(row["themes"]),
+                        row["about"].strip(),
                     )
                 except (KeyError, TypeError, ValueError, AttributeError) as error:
                     raise ConfigError(f"{path}, line {number}: not a film ({error}).") from error

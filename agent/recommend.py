@@ -1,7 +1,7 @@
 """Rank the films of the catalogue for a user, with the model itself.
 
     every genre ── "Which genre do I love?", "... can't I stand?"    ─▶ P(westerns), of each question
-    every film  ── "Would I enjoy Unforgiven (1992, western, drama)?" ─▶ P(yes)
+    best 300    ── "Would I enjoy Unforgiven (1992, western, drama)?" ─▶ P(yes)
                    order: its genres first, then P(yes); none of a hated genre
     best 50     ── "Have I seen Unforgiven?"                          ─▶ seen ones dropped
     best n      ── the genre that is loved, else the whole reply       ─▶ the reason shown
@@ -11,6 +11,7 @@ liked, hated or seen films anywhere. The genres come first because a small model
 was told, and badly what follows from it for a film (docs/lab_book.md).
 """
 
+import random
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,6 +23,10 @@ from agent.catalogue import GENRES, Catalogue, Film
 from agent.memory.synthesis import in_full
 from agent.model import LanguageModel
 from agent.packing import Answered
+
+NUM_ASKED = 300
+"""The films of the genres liked best, of which the model is asked whether they would please: two
+seconds on two cores, however long the catalogue."""
 
 NUM_CHECKED = 50
 """The best films, of which the model is asked whether they were seen."""
@@ -67,6 +72,8 @@ def recommend(
         statistics.mean(loved[genre] - hated[genre] for genre in film.genres) for film in films
     ]
     good = [i for i, film in enumerate(films) if max(hated[g] for g in film.genres) < HATED]
+    random.Random(0).shuffle(good)  # else the oldest films of a genre would be asked about
+    good = sorted(good, key=lambda i: -round(liked[i], 1))[:NUM_ASKED]
     wanted = dict(zip(good, _replies(
         model, [prompts.WOULD_LIKE.format(film=in_full(films[i])) for i in good], turns, slot, prompts.WOULD_LIKE_STARTS
     ), strict=True))  # fmt: skip

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from agent import prompts
+from agent.catalogue import GENRES
 from agent.memory.probe import grade, is_abstention, normalise
 from agent.memory.questions import parse_pairs
 from agent.model import LanguageModel
@@ -89,6 +90,7 @@ def items_of(writer: Writer, rng: random.Random, facts: int) -> Iterator[Item]:
         lambda reply: _fits(world, writer, reply),
     )
     yield from _taste_items(writer, rng, facts)
+    yield from _film_items(writer, rng)
     for message, _, told in rng.sample(turns, min(2, len(turns))):
         values = {normalise(fact.value) for fact in told}
         yield Item(
@@ -129,6 +131,32 @@ def _taste_items(writer: Writer, rng: random.Random, facts: int) -> Iterator[Ite
         yield ask(
             f"have I seen it: {word}", question, _says_seen if word == "yes" else _says_unseen
         )
+
+
+def _film_items(writer: Writer, rng: random.Random) -> Iterator[Item]:
+    """Yield a question about each fact of a film, and one about a film that does not exist."""
+    film, talk = rng.choice(writer.films), writer.about_films
+    lines = writer.grammar.films["questions"]
+    known = {
+        "year": [str(film.year)],
+        "director": film.directors,
+        "actor": film.actors,
+        "genre": [name for genre in film.genres for name in GENRES[genre]],
+    }
+    for what, values in known.items():
+        if values:
+            question = writer.grammar.said(rng.choice(lines[what]["asks"]), rng, title=film.title)
+            yield Item(
+                f"film: {what}",
+                prompts.chat([], question),
+                lambda reply, values=values: any(value in reply for value in values),
+            )
+    question, _ = talk.unknown_turn(rng)
+    yield Item(
+        "film: none of this title",
+        prompts.chat([], question),
+        lambda reply: verdict(reply, lines, ("unknown",)) == "unknown",
+    )
 
 
 def _says_seen(reply: str) -> bool:

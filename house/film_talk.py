@@ -1,6 +1,7 @@
 """Talk about films: what they are about, who made them, wishes and suggestions."""
 
 import random
+from collections.abc import Callable
 
 from agent import prompts
 from agent.catalogue import GENRES, Film
@@ -17,6 +18,26 @@ DECADES = {
 
 GENRE_TASTES = ("loved_genre", "hated_genre")
 
+FACTS_OF_A_FILM = ["director", "year", "actor", "about", "genre"]
+
+LIGHT = {"comedy", "family", "animation", "musical", "romance"}
+DARK = {"thriller", "horror", "crime", "film noir", "war"}
+"""Genres of which a lighter and a darker film must have one, and none of the other side."""
+
+TURNS_FROM_A_FILM: dict[str, Callable[[Film, Film], bool]] = {
+    "another": lambda other, film: other.genres[0] == film.genres[0],
+    "lighter": lambda other, film: bool(LIGHT & set(other.genres)) and not DARK & set(other.genres),
+    "darker": lambda other, film: bool(DARK & set(other.genres)) and not LIGHT & set(other.genres),
+    "older": lambda other, film: other.genres[0] == film.genres[0] and other.year < film.year - 5,
+    "newer": lambda other, film: other.genres[0] == film.genres[0] and other.year > film.year + 5,
+}  # fmt: skip
+"""What is asked for after a film was named → does the other film fit?"""
+
+
+def suits(film: Film, mood: dict) -> bool:
+    """Is the film one for a mood of `films/moods.yaml`?"""
+    return film.genres[0] in mood["genres"] and not set(film.genres) & set(mood["never"])
+
 
 class FilmTalk:
     """Writes turns about the films of the catalogue."""
@@ -26,21 +47,34 @@ class FilmTalk:
 
     def wish_turns(self, world: World, rng: random.Random) -> list[Turn]:
         """A wish with a suggestion, at times turned down or welcomed."""
-        wish = rng.choice(list(GENRES)) if rng.random() < 0.4 else ""
-        reply = world.suggest(self.films, wish=wish)
-        if reply is None:
+        roll, never = rng.random(), set()
+        wish = rng.choice(list(GENRES)) if roll < 0.35 else ""
+        asked = self.wish(rng, wish or "any")
+        if roll > 0.8:
+            mood = rng.choice(self.grammar.films["moods"])
+            hated = world.taste()[1]
+            fitting = [genre for genre in mood["genres"] if genre not in hated]
+            if fitting:
+                wish, never = rng.choice(fitting), set(mood["never"])
+                asked = self.grammar.said(rng.choice(mood["say"]), rng)
+        suggested = world.suggest(self.films, wish=wish, never=never)
+        if suggested is None:
             return []
-        turns = [(self.wish(rng, wish or "any"), reply)]
+        reply, film = suggested
+        turns = [(asked, reply)]
         lines, said = self.grammar.films["suggestions"], self.grammar.said
         if rng.random() < 0.2:
             turns.append(
                 (said(rng.choice(lines["accept"]), rng), pick(lines["accept_replies"], rng))
             )
         elif rng.random() < 0.25:
-            title = next((film.title for film in self.films if film.title in reply), "")
-            other = world.suggest(self.films, wish=wish, avoid={title.lower()})
+            other = world.suggest(self.films, wish=wish, avoid={film.title.lower()}, never=never)
             if other is not None:
-                turns.append((said(rng.choice(lines["reject"]), rng), other))
+                turns.append((said(rng.choice(lines["reject"]), rng), other[0]))
+        elif rng.random() < 0.3:
+            what = rng.choice(FACTS_OF_A_FILM)
+            asks = self.grammar.films["follow_ups"][what]["asks"]
+            turns.append((said(rng.choice(asks), rng), self.fact_answer(film, what, rng)))
         return turns
 
     def taste_turns(self, world: World, number: int) -> list[tuple[str, str, list[Fact]]]:
@@ -62,52 +96,129 @@ class FilmTalk:
         fact = world.facts[-1]
         return [(message, world.grammar.acknowledgement(fact, world.rng), [fact])]
 
+    def talk(self, rng: random.Random, number: int) -> list[Turn]:
+        """Return about `number` turns: a film, what follows from it, the next one."""
+        turns: list[Turn] = []
+        while len(turns) < number:
+            film = rng.choice(self.films)
+            turns.append(self.turn_about(film, rng))
+            while film.title in turns[-1][1] and rng.random() < 0.4:
+                turn, film = self.follow_up(film, rng)
+                turns.append(turn)
+        return turns
+
     def turn(self, rng: random.Random, *, with_opinions: bool = True) -> Turn:
         """Return a question about a film, a wish, or an opinion, with its answer. An opinion tells
         that the film was seen, so it is no idle talk."""
+        return self.turn_about(rng.choice(self.films), rng, with_opinions=with_opinions)
+
+    def turn_about(self, film: Film, rng: random.Random, *, with_opinions: bool = True) -> Turn:
+        """Return such a turn whose film is `film`, where it has one."""
         grammar = self.grammar
-        film = rng.choice(self.films)
+        sorts: list[tuple[float, Callable[[], Turn]]] = [
+            (0.42, lambda: self.fact_turn(film, rng)),
+            (0.05, lambda: self.unknown_turn(rng)),
+            (0.09, lambda: self.by_turn(film, rng)),
+            (0.08, lambda: self.particular_wish(film, rng)),
+            (0.09, lambda: self.theme_turn(film, rng)),
+            (0.06, lambda: self.mood_turn(film, rng)),
+            (0.09, lambda: (self.wish(rng, rng.choice(["any", *film.genres[:1] * 3])), self.suggestion(film, rng))),
+            (0.12 * with_opinions, lambda: self.opinion_turn(film, rng)),
+        ]  # fmt: skip
+        (_, make) = rng.choices(sorts, [weight for weight, _ in sorts])[0]
+        return make()
+
+    def suggestion(self, film: Film, rng: random.Random) -> str:
+        return fill(rng.choice(self.grammar.films["suggestions"]["plain"]), **film_slots(film))
+
+    def fact_turn(self, film: Film, rng: random.Random) -> Turn:
+        what = rng.choice(["year", "director", "genre", "actor", "about"])
+        question = self.grammar.said(
+            rng.choice(self.grammar.films["questions"][what]["asks"]), rng, title=film.title
+        )
+        return question, self.fact_answer(film, what, rng)
+
+    def fact_answer(self, film: Film, what: str, rng: random.Random) -> str:
+        """Return what is known of a film: its "year", "director", "genre", "actor", or "about"."""
+        lines = self.grammar.films["questions"]
+        genres = join_and([GENRES[genre][1] for genre in film.genres[:2]])
+        if what == "actor" and not film.actors:
+            return fill(pick(lines["unknown"], rng), title=film.title)
+        if what == "about" and film.about and rng.random() < 0.75:
+            lines = self.grammar.films["themes"]["about_answers"]
+            return fill(pick(lines, rng), title=film.title, about=film.about)
+        values = {
+            "year": str(film.year),
+            "director": join_and(list(film.directors)),
+            "genre": genres,
+            "actor": join_and(list(film.actors[:2]) or [""]),
+            "about": genres,
+        }
+        return fill(pick(lines[what]["answers"], rng), title=film.title, v=values[what])
+
+    def unknown_turn(self, rng: random.Random) -> Turn:
+        lines, title = self.grammar.films["questions"], self.grammar.values.invented_title(rng)
+        what = rng.choice(["year", "director", "genre", "actor", "about"])
+        question = self.grammar.said(rng.choice(lines[what]["asks"]), rng, title=title)
+        return question, fill(pick(lines["unknown"], rng), title=title)
+
+    def by_turn(self, film: Film, rng: random.Random) -> Turn:
+        is_actor = bool(film.actors) and rng.random() < 0.5
+        lines = self.grammar.films["questions"]["by_actor" if is_actor else "by_director"]
+        name = rng.choice(film.actors if is_actor else film.directors)
+        question = self.grammar.said(rng.choice(lines["asks"]), rng, v=name)
+        return question, fill(pick(lines["answers"], rng), v=name, title=film.title)
+
+    def theme_turn(self, film: Film, rng: random.Random) -> Turn:
+        """A wish for a theme; what the themes of a film are; which film a description is of."""
+        lines, grammar, roll = self.grammar.films["themes"], self.grammar, rng.random()
         slots = film_slots(film)
-        roll = rng.random() * (1 if with_opinions else 0.88)
-        lines = grammar.films["questions"]
-        if roll < 0.55:
-            what = rng.choice(["year", "director", "genre", "actor", "about"])
-            values = {
-                "year": str(film.year),
-                "director": slots["director"],
-                "genre": join_and([GENRES[genre][1] for genre in film.genres[:2]]),
-                "actor": join_and(list(film.actors[:2])) if film.actors else "",
-                "about": join_and([GENRES[genre][1] for genre in film.genres[:2]]),
-            }
-            if not values[what]:
-                what = "year"
-            question = grammar.said(rng.choice(lines[what]["asks"]), rng, title=film.title)
-            return question, fill(
-                pick(lines[what]["answers"], rng), title=film.title, v=values[what]
-            )
-        if roll < 0.60:
-            title = self.grammar.values.invented_title(rng)
-            what = rng.choice(["year", "director", "genre", "actor"])
-            question = grammar.said(rng.choice(lines[what]["asks"]), rng, title=title)
-            return question, fill(pick(lines["unknown"], rng), title=title)
-        if roll < 0.70:
-            by = rng.choice(["director", "actor"])
-            names = film.directors if by == "director" else film.actors or film.directors
-            by = by if names is not film.directors else "director"
-            name = rng.choice(names)
-            question = grammar.said(rng.choice(lines[f"by_{by}"]["asks"]), rng, v=name)
-            return question, fill(pick(lines[f"by_{by}"]["answers"], rng), v=name, title=film.title)
-        if roll < 0.76:
-            return self.particular_wish(film, rng)
-        if roll < 0.88:
-            wish = rng.choice(["", film.genres[0], film.genres[0], film.genres[0]])
-            return self.wish(rng, wish or "any"), fill(
-                rng.choice(grammar.films["suggestions"]["plain"]), **slots
-            )
-        opinions = grammar.films["opinions"]
+        if roll < 0.5:
+            question = grammar.said(rng.choice(lines["asks"]), rng, v=rng.choice(film.themes))
+            return question, fill(rng.choice(lines["suggestions"]), about=film.about, **slots)
+        if roll < 0.75:
+            question = grammar.said(rng.choice(lines["theme_asks"]), rng, title=film.title)
+            themes = join_and(list(film.themes))
+            return question, fill(pick(lines["theme_answers"], rng), title=film.title, v=themes)
+        question = grammar.said(rng.choice(lines["which_asks"]), rng, about=film.about)
+        return question, fill(
+            pick(lines["which_answers"], rng), title=film.title, year=slots["year"]
+        )
+
+    def mood_turn(self, film: Film, rng: random.Random) -> Turn:
+        """A wish by mood or company, and a film that suits it; another film where this one suits none."""
+        moods = [mood for mood in self.grammar.films["moods"] if suits(film, mood)]
+        mood = rng.choice(moods or self.grammar.films["moods"])
+        if not moods:
+            film = rng.choice([other for other in self.films if suits(other, mood)])
+        return self.grammar.said(rng.choice(mood["say"]), rng), self.suggestion(film, rng)
+
+    def opinion_turn(self, film: Film, rng: random.Random) -> Turn:
+        opinions = self.grammar.films["opinions"]
         asks, replies = rng.choice([("asks", "answers"), ("user_opinions", "opinion_replies")])
-        question = grammar.said(rng.choice(opinions[asks]), rng, title=film.title)
-        return question, fill(rng.choice(opinions[replies]), **slots)
+        question = self.grammar.said(rng.choice(opinions[asks]), rng, title=film.title)
+        return question, fill(rng.choice(opinions[replies]), **film_slots(film))
+
+    def follow_up(self, film: Film, rng: random.Random) -> tuple[Turn, Film]:
+        """Return a turn about the film just named, which the user does not name, and the film that is
+        spoken of then."""
+        lines, grammar = self.grammar.films["follow_ups"], self.grammar
+        what = rng.choice(FACTS_OF_A_FILM * 2 + ["why", "shown", *TURNS_FROM_A_FILM])
+        question = grammar.said(rng.choice(lines[what]["asks"]), rng)
+        if what in FACTS_OF_A_FILM:
+            return (question, self.fact_answer(film, what, rng)), film
+        if what == "why":
+            return (question, fill(pick(lines["why"]["answers"], rng), **film_slots(film))), film
+        wanted = TURNS_FROM_A_FILM.get(what, TURNS_FROM_A_FILM["another"])
+        alike = [other for other in self.films if other is not film and wanted(other, film)]
+        if not alike:
+            return self.follow_up(film, rng)
+        near = [other for other in alike if set(other.themes) & set(film.themes)]
+        other = rng.choice(near if near and rng.random() < 0.5 else alike)
+        if what == "shown":
+            reply = rng.choice(lines["shown"]["replies"])
+            return (question, fill(reply, old=film.title, **film_slots(other))), other
+        return (question, fill(rng.choice(lines["turns"]), **film_slots(other))), other
 
     def particular_wish(self, film: Film, rng: random.Random) -> Turn:
         """Return a wish for a decade, a director, an actor, or a film like another, and a film."""
@@ -124,9 +235,7 @@ class FilmTalk:
             wishes["actor"] = rng.choice(film.actors)
         wish = rng.choice(list(wishes))
         said = self.grammar.said(rng.choice(self.grammar.wishes[wish]), rng, v=wishes[wish])
-        return said, fill(
-            rng.choice(self.grammar.films["suggestions"]["plain"]), **film_slots(film)
-        )
+        return said, self.suggestion(film, rng)
 
     def wish(self, rng: random.Random, wish: str) -> str:
         if wish == "any" and rng.random() < 0.25:

@@ -25,7 +25,7 @@ from house.wordings import side as side_of
 USER_FIELDS = {
     "states", "replies", "near", "asks", "clauses", "indirect", "yesno", "corrections", "list_asks",
     "fillers", "carriers", "prefixes", "suffixes", "say", "taste_asks", "reject", "accept",
-    "user_opinions", "seen_asks", "before", "thanks",
+    "user_opinions", "seen_asks", "theme_asks", "which_asks", "before", "thanks",
 }  # fmt: skip
 """Lists of lines that the user says: these are split into train, dev and final."""
 

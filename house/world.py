@@ -15,6 +15,9 @@ SAYS_SEEN = {"seen_film", "last_film", "favourite_film", "hated_film", "comfort_
              "sad_film", "scary_film", "film_opinion", "film_rating"}  # fmt: skip
 """Kinds of fact that imply that the film was seen."""
 
+TASTES = {"loved_genre", "hated_genre", "favourite_film", "director", "actor"}
+"""Kinds of fact that answer what somebody likes to watch."""
+
 NAMES_SOMEBODY = {"partner", "flatmate", "best_friend", "child"}
 
 
@@ -235,6 +238,17 @@ class World:
         ]
         return question, summary["openers"][0].strip() + " " + " ".join(said)
 
+    def ask_taste(self) -> Turn | None:
+        """Ask for the taste in films; none where somebody of `people/` may have told some of it."""
+        grammar, rng = self.grammar, self.rng
+        question = grammar.said(rng.choice(grammar.talk["summary"]["taste_asks"]), rng)
+        told = [fact for fact in self.facts if fact.kind in TASTES and fact.subject.is_user]
+        if told:
+            return question, " ".join(grammar.answer(fact, rng) for fact in told[-4:])
+        if self.untold is not None:
+            return None
+        return question, grammar.not_told("what kind of films you like", rng)
+
     # -- taste ---------------------------------------------------------------------
 
     def taste(self) -> tuple[dict[str, str], dict[str, str], set[str]]:
@@ -253,16 +267,18 @@ class World:
         return loved, hated, seen
 
     def suggest(
-        self, films: list[Film], *, wish: str = "", avoid: set[str] = frozenset()
-    ) -> str | None:
-        """Return a suggestion that fits the wish (a genre, or empty) and the taste."""
+        self, films: list[Film], *, wish: str = "", avoid: set[str] = frozenset(),
+        never: set[str] = frozenset(),
+    ) -> tuple[str, Film] | None:  # fmt: skip
+        """Return a suggestion and its film, which fits the wish (a genre, or empty) and the taste, none of the titles
+        in `avoid` and of the genres in `never`."""
         rng, lines = self.rng, self.grammar.films["suggestions"]
         loved, hated, seen = self.taste()
         genres = {wish} if wish else set(loved)
         fitting = [
             film for film in films
             if film.title.lower() not in seen | avoid
-            and not set(film.genres) & (set(hated) - {wish})
+            and not set(film.genres) & (never | set(hated) - {wish})
             and (not genres or film.genres[0] in genres or (set(film.genres) & genres and rng.random() < 0.3))
         ]  # fmt: skip
         if not fitting:
@@ -273,10 +289,10 @@ class World:
         if reasons:
             slots["genre"] = GENRES[reasons[0]][1]
             line = rng.choice(lines["because"])
-            return fill(line, because=f"you love {loved[reasons[0]]}", **slots)
+            return fill(line, because=f"you love {loved[reasons[0]]}", **slots), film
         if wish:
             slots["genre"] = GENRES[wish][1]
-        return fill(rng.choice(lines["plain"]), **slots)
+        return fill(rng.choice(lines["plain"]), **slots), film
 
     def ask_would_like(self, films: list[Film]) -> Turn | None:
         """Ask whether a film would please; none where what was heard may say more than the facts."""

@@ -7,6 +7,8 @@ import pytest
 from agent.catalogue import GENRES, Catalogue
 from agent.errors import ConfigError
 
+HEADER = "title,year,directors,actors,genres,themes,about"
+
 
 @pytest.fixture(scope="module")
 def catalogue() -> Catalogue:
@@ -14,7 +16,7 @@ def catalogue() -> Catalogue:
 
 
 def test_the_list_is_long_and_without_duplicates(catalogue):
-    assert len(catalogue.films) >= 300
+    assert len(catalogue.films) >= 1200
     titles = Counter(film.title.lower() for film in catalogue.films)
     assert [title for title, number in titles.items() if number > 1] == []
 
@@ -26,6 +28,9 @@ def test_every_row_is_sane(catalogue):
         assert 1 <= len(film.genres) <= 3, film
         assert set(film.genres) <= set(GENRES), film
         assert len(set(film.genres)) == len(film.genres), film
+        assert 2 <= len(set(film.themes)) == len(film.themes) <= 5, film
+        assert film.about.endswith(".") and 4 <= len(film.about.split()) <= 18, film
+        assert film.title.lower() not in film.about.lower() or len(film.title) < 8, film
 
 
 def test_every_genre_has_enough_films(catalogue):
@@ -59,10 +64,10 @@ def test_titles_are_found_in_free_text(catalogue, text, titles):
 def test_a_wrong_row_is_named_with_its_line(tmp_path):
     path = tmp_path / "films.csv"
     path.write_text(
-        "title,year,directors,actors,genres\nAlien,1979,Ridley Scott,,horror\nHeat,late,Michael Mann,,crime\n"
+        f"{HEADER}\nAlien,1979,Ridley Scott,,horror,aliens,They wake it.\nHeat,late,Michael Mann,,crime,heist,It ends badly.\n"
     )
     with pytest.raises(ConfigError, match="line 3"):
         Catalogue.load(path)
-    path.write_text("title,year,directors,actors,genres\nAlien,1979,Ridley Scott,,scary\n")
+    path.write_text(f"{HEADER}\nAlien,1979,Ridley Scott,,scary,aliens,They wake it.\n")
     with pytest.raises(ConfigError, match="'scary'"):
         Catalogue.load(path)

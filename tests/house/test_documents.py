@@ -1,6 +1,7 @@
 """What the house model reads: the right answers, the right tokens, nothing held out."""
 
 import random
+from collections import Counter
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ import torch
 from agent import prompts
 from agent.memory.probe import grade, is_abstention, normalise
 from house.exam import verdict
+from house.film_talk import DARK, LIGHT, suits
 from house.people import USER
 from house.phrasing import fill
 from house.tokenizer import Encoder
@@ -71,19 +73,40 @@ def test_a_correction_gives_the_new_value_and_not_the_old(writer):
 
 def test_suggestions_are_real_films_that_fit_and_were_not_seen(writer):
     rng = random.Random(4)
-    titles = {film.title: film for film in writer.films}
     for _ in range(300):
         world = World(writer.grammar, rng)
         writer.told_turns(world, 5)
         _, hated, seen = world.taste()
-        reply = world.suggest(writer.films)
-        if reply is None:
+        suggested = world.suggest(writer.films, never={"horror"})
+        if suggested is None:
             continue
-        named = [film for title, film in titles.items() if title in reply]
-        assert named, reply
-        assert any(
-            film.title.lower() not in seen and not set(film.genres) & set(hated) for film in named
-        )
+        reply, film = suggested
+        assert film.title in reply and film in writer.films
+        assert film.title.lower() not in seen and not set(film.genres) & {*hated, "horror"}
+
+
+def test_what_follows_a_film_is_about_it_or_about_one_that_fits(writer):
+    rng, talk = random.Random(7), writer.about_films
+    wanted = {"lighter": (LIGHT, DARK), "darker": (DARK, LIGHT)}
+    asked = Counter()
+    for _ in range(1500):
+        film = rng.choice(writer.films)
+        (question, reply), other = talk.follow_up(film, rng)
+        assert other.title in reply, (question, reply)
+        assert film.title not in question or len(film.title) < 6
+        for what, (has, lacks) in wanted.items():
+            if question in writer.grammar.films["follow_ups"][what]["asks"]:
+                assert set(other.genres) & has and not set(other.genres) & lacks, (question, reply)
+                asked[what] += 1
+    assert min(asked[what] for what in wanted) > 10, asked
+
+
+def test_a_wish_by_mood_gets_a_film_that_suits_it(writer):
+    rng, talk = random.Random(8), writer.about_films
+    assert all(any(suits(film, mood) for film in writer.films) for mood in writer.grammar.films["moods"])
+    for _ in range(300):
+        _, reply = talk.mood_turn(rng.choice(writer.films), rng)
+        assert any(film.title in reply for film in writer.films)
 
 
 def test_taste_is_asked_of_people_where_it_is_known_and_answered_by_it(writer):
