@@ -26,9 +26,10 @@ from transformers import (
 )
 
 from agent.checkpoint import compute_of, hash_of, load_checkpoint, make_trainable_through
+from agent.halves import halves_of, packed_states, unpacked_states
 from agent.packing import Answered, common_prefix, packed
 from agent.prompts import Message
-from agent.slots import AdapterSlots, using
+from agent.slots import BASE, AdapterSlots, using
 
 MIN_SHARED_PREFIX = 16
 """From this many common tokens on, a batch computes its prefix once. Chosen, not measured."""
@@ -66,6 +67,7 @@ class LanguageModel:
             model, num_slots=num_slots, lora_rank=lora_rank, lora_alpha=lora_alpha
         )
         self._model = self.slots.model
+        self._halves = halves_of(self._model, self.slots.adapted["layers_to_transform"][0])
         self.max_context_tokens = int(getattr(model.config, "max_position_embeddings", 2048))
 
     @classmethod
@@ -210,26 +212,44 @@ class LanguageModel:
 
     # -- log-probabilities ---------------------------------------------------------------
 
-    def answer_logits(self, batch: Sequence[Answered], *, slot: str) -> Tensor:
+    def answer_logits(
+        self, batch: Sequence[Answered], *, slot: str, lower: Sequence[Tensor] | None = None
+    ) -> Tensor:
         """Return the logits that predict the answer tokens.
 
         Row n is the prediction *of* answer token n (made one position earlier); the answers of
         the batch follow one another. Only these positions go through the output layer.
 
+        Args:
+            lower: What `lower_states` returned for these sequences, to go on from there.
+
         Returns:
             (N, V), with a gradient for the training slot unless inside `torch.inference_mode`.
         """
         ids, positions, mask, targets = packed(batch)
-        device, dtype = self._model.device, self._model.dtype
-        is_mixed = self._compute is not None and self._compute != dtype
-        with using(slot), torch.autocast(device.type, self._compute, enabled=is_mixed):
-            return self._model(
-                input_ids=ids.to(device),
-                position_ids=positions.to(device),
-                attention_mask=mask.to(device, dtype),
-                use_cache=False,
-                logits_to_keep=targets.to(device) - 1,
+        model, start = self._model, {"input_ids": ids.to(self._model.device)}
+        if lower is not None:
+            prefix = common_prefix([item.prompt for item in batch])
+            model, start = self._halves[1], {"inputs_embeds": packed_states(lower, prefix)}
+        with using(slot), self._computing():
+            return model(
+                **start,
+                **self._places(positions, mask),
+                logits_to_keep=targets.to(self._model.device) - 1,
             ).logits[0]  # (N, V)
+
+    def lower_states(self, batch: Sequence[Answered]) -> list[Tensor] | None:
+        """Return what the layers below the adapters make of each sequence, (T, width), the same in every
+        slot; None if this model cannot be cut there (`halves.py`)."""
+        if self._halves is None:
+            return None
+        ids, positions, mask, _ = packed(batch)
+        with using(BASE), self._computing(), torch.no_grad():
+            row = self._halves[0](
+                input_ids=ids.to(self._model.device), **self._places(positions, mask)
+            ).last_hidden_state[0]
+        sizes = [len(item.prompt) + len(item.answer) for item in batch]
+        return unpacked_states(row, sizes, common_prefix([item.prompt for item in batch]))
 
     def answer_probabilities(self, batch: Sequence[Answered], *, slot: str) -> list[float]:
         """Return the probability of each answer as a whole, in the order of the batch."""
@@ -241,6 +261,20 @@ class LanguageModel:
         return [part.sum().exp().item() for part in parts]
 
     # -- inside -----------------------------------------------------------------------------
+
+    def _computing(self) -> torch.autocast:
+        """Return the context of a long pass: autocast where another type is faster."""
+        is_mixed = self._compute is not None and self._compute != self._model.dtype
+        return torch.autocast(self._model.device.type, self._compute, enabled=is_mixed)
+
+    def _places(self, positions: Tensor, mask: Tensor) -> dict[str, object]:
+        """Return what a packed row needs beside its tokens."""
+        device = self._model.device
+        return {
+            "position_ids": positions.to(device),
+            "attention_mask": mask.to(device, self._model.dtype),
+            "use_cache": False,
+        }
 
     @property
     def _pad_id(self) -> int:

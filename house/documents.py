@@ -251,7 +251,9 @@ class Writer:
 
     def thanks(self, rng: random.Random) -> Turn:
         lines = self.grammar.talk["recall_frames"]
-        return self.grammar.said(rng.choice(lines["thanks"]), rng), rng.choice(lines["thanks_replies"])
+        return self.grammar.said(rng.choice(lines["thanks"]), rng), rng.choice(
+            lines["thanks_replies"]
+        )
 
     def told_now(self, world: World, rng: random.Random) -> list[Turn]:
         """A value given in this chat, then asked for: it wins over the transcript."""
@@ -333,9 +335,7 @@ class Writer:
         number = rng.randint(4, 6 + round(4 * level))
         return to_messages(self.about_films.talk(rng, number), "")
 
-    def pair(
-        self, world: World, fact: Fact, kind: str, message: str, rng: random.Random
-    ) -> str:
+    def pair(self, world: World, fact: Fact, kind: str, message: str, rng: random.Random) -> str:
         """Return one line: question | short answer."""
         grammar = self.grammar
         if kind == "yes or no":

@@ -114,7 +114,6 @@ class FilmTalk:
 
     def turn_about(self, film: Film, rng: random.Random, *, with_opinions: bool = True) -> Turn:
         """Return such a turn whose film is `film`, where it has one."""
-        grammar = self.grammar
         sorts: list[tuple[float, Callable[[], Turn]]] = [
             (0.42, lambda: self.fact_turn(film, rng)),
             (0.05, lambda: self.unknown_turn(rng)),

@@ -22,13 +22,13 @@ OWNERS = {
     "transformers": {"agent/checkpoint.py", "agent/model.py"},
     "sentence_transformers": {"agent/memory/encoder.py"},
     "torch": {
-        "agent/checkpoint.py", "agent/model.py", "agent/packing.py", "agent/slots.py", "agent/recommend.py", "agent/memory/distillation.py",
+        "agent/checkpoint.py", "agent/halves.py", "agent/model.py", "agent/packing.py", "agent/slots.py", "agent/recommend.py", "agent/memory/distillation.py",
         "agent/memory/adapters.py", "agent/memory/consolidation.py", "agent/memory/unrelated.py",
     },
 }  # fmt: skip
 """Risky module → the files of agent/, ui/ and app.py that may import it."""
 
-LAYERS = ["agent/errors.py", "agent/prompts.py", "agent/settings.py", "agent/catalogue.py", "agent/slots.py", "agent/packing.py",
+LAYERS = ["agent/errors.py", "agent/prompts.py", "agent/settings.py", "agent/catalogue.py", "agent/slots.py", "agent/halves.py", "agent/packing.py",
           "agent/checkpoint.py", "agent/model.py",
           "agent/memory", "agent/recommend.py", "agent/movie_agent.py", "agent/scripts.py", "ui", "app.py", "agent/__main__.py"]  # fmt: skip
 """Lowest first; a file imports from lower layers and its own."""

@@ -167,13 +167,14 @@ def train_adapter(
     optimizer = torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=0.0, betas=(0.9, 0.99))
     losses: list[float] = []
     trained_tokens = 0
+    known: dict[int, tuple[TargetSentence, Tensor]] = {}
     for step in range(max_steps):
         checkpoint("training", step, max_steps, losses[-1] if losses else math.nan)
         batch = draw(rng)
         students = [sentence.student for sentence in batch]
         loss = answer_kl(
             merged(sentence.teacher for sentence in batch),
-            model.answer_logits(students, slot=TRAINING),
+            model.answer_logits(students, slot=TRAINING, lower=_lower_states(model, batch, known)),
         )
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -194,3 +195,21 @@ def train_adapter(
             break
     last = losses[-10:]
     return Trained(len(losses), trained_tokens, sum(last) / len(last), tuple(losses))
+
+
+def _lower_states(
+    model: LanguageModel,
+    batch: Sequence[TargetSentence],
+    known: dict[int, tuple[TargetSentence, Tensor]],
+) -> list[Tensor] | None:
+    """Return what the layers below the adapter make of each sentence, computed at its first draw and
+    kept in `known`; None if the model cannot be cut there."""
+    new = [sentence for sentence in batch if id(sentence) not in known]
+    if new:
+        states = model.lower_states([sentence.student for sentence in new])
+        if states is None:
+            return None
+        known |= {
+            id(sentence): (sentence, state) for sentence, state in zip(new, states, strict=True)
+        }
+    return [known[id(sentence)][1] for sentence in batch]

@@ -81,8 +81,10 @@ def test_suggestions_are_real_films_that_fit_and_were_not_seen(writer):
         if suggested is None:
             continue
         reply, film = suggested
-        assert film.title in reply and film in writer.films
-        assert film.title.lower() not in seen and not set(film.genres) & {*hated, "horror"}
+        assert film.title in reply
+        assert film in writer.films
+        assert film.title.lower() not in seen
+        assert not set(film.genres) & {*hated, "horror"}
 
 
 def test_what_follows_a_film_is_about_it_or_about_one_that_fits(writer):
@@ -103,7 +105,9 @@ def test_what_follows_a_film_is_about_it_or_about_one_that_fits(writer):
 
 def test_a_wish_by_mood_gets_a_film_that_suits_it(writer):
     rng, talk = random.Random(8), writer.about_films
-    assert all(any(suits(film, mood) for film in writer.films) for mood in writer.grammar.films["moods"])
+    assert all(
+        any(suits(film, mood) for film in writer.films) for mood in writer.grammar.films["moods"]
+    )
     for _ in range(300):
         _, reply = talk.mood_turn(rng.choice(writer.films), rng)
         assert any(film.title in reply for film in writer.films)
