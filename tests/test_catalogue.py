@@ -29,7 +29,8 @@ def test_every_row_is_sane(catalogue):
         assert set(film.genres) <= set(GENRES), film
         assert len(set(film.genres)) == len(film.genres), film
         assert 2 <= len(set(film.themes)) == len(film.themes) <= 5, film
-        assert film.about.endswith(".") and 4 <= len(film.about.split()) <= 18, film
+        assert film.about.endswith("."), film
+        assert 4 <= len(film.about.split()) <= 18, film
         assert film.title.lower() not in film.about.lower() or len(film.title) < 8, film
 
 
