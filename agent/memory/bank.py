@@ -4,6 +4,7 @@ facts, in the model's own questions ─▶ the bank's questions near to them ─
                                          │                                    with the value in most?
                                          ▼                                    ▼
                      all the others: what was never told         the fact in words of the bank's, too
+                                     or told besides
 """
 
 import re
@@ -17,7 +18,8 @@ import yaml
 
 from agent.memory.probe import holds, is_abstention, normalise
 from agent.memory.questions import Checkpoint, Encoder, QAPair, wording, words
-from agent.memory.teacher import agrees, answer_with
+from agent.memory.tables import Turn
+from agent.memory.teacher import agrees, answer_with, supported_value
 from agent.model import LanguageModel
 
 BANK_PATH = Path(__file__).parent.parent / "data" / "question_bank.yaml"
@@ -29,6 +31,10 @@ MOST_WAYS = 0.8
 wrote for the fact, this near (cosine), and if the teacher gives the fact to most ways of asking it. Either
 alone is not enough: a small teacher answers a question about nothing that was said with the nearest name.
 Measured: docs/lab_book.md."""
+
+NEARLY_ALL = 0.9
+"""Share of the ways in which a fact must be given that the model wrote no question about. Read off the
+development users: at 0.8 the film night was a day off work (docs/lab_book.md)."""
 
 USER = {"i", "im", "ive", "me", "my", "mine", "we", "our", "us"}
 """One of these stands in a question about the user."""
@@ -57,10 +63,15 @@ class QuestionBank:
         """Return what may be asked about one of `people`, each a list of ways."""
         return [[way.format(who=person) for way in ways] for ways in self.others]
 
-    def asked_of_all(self) -> list[list[str]]:
-        """Return what is asked about every slice, each a list of ways: about each of `people` one of
-        `others`, in turn."""
-        about = [self.about(one)[i % len(self.others)] for i, one in enumerate(self.people)]
+    def asked_of_all(self, named: set[str] = frozenset()) -> list[list[str]]:
+        """Return what is asked about every slice, each a list of ways: all about those of `people` who are
+        `named` in it, about each of the others one thing, in turn."""
+        about = [
+            ways
+            for i, one in enumerate(self.people)
+            for number, ways in enumerate(self.about(one))
+            if one in named or number == i % len(self.others)
+        ]
         return [*self.questions, *about, *([question] for question in self.rare)]
 
 
@@ -146,20 +157,71 @@ def in_other_words(
     return [pair for question, pair in found.items() if question not in taken]
 
 
-def never_answered(
+def ask_generally(
     model: LanguageModel,
     bank: QuestionBank,
     told: Sequence[Sequence[str]],
     context: str,
     *,
     checkpoint: Checkpoint,
-) -> list[QAPair]:
+) -> list[tuple[list[str], str]]:
     """Ask the general questions but those that are near to a fact `told`, each in its first way; return
-    what the teacher abstains on."""
-    questions = [ways[0] for ways in bank.asked_of_all() if ways not in told]
-    answers = answer_with(model, questions, context, checkpoint=checkpoint, stage="bank")
+    each, a list of ways, with the teacher's answer."""
+    asked = [ways for ways in bank.asked_of_all(named(context, bank.people)) if ways not in told]
+    answers = answer_with(
+        model, [ways[0] for ways in asked], context, checkpoint=checkpoint, stage="bank"
+    )
+    return list(zip(asked, answers, strict=True))
+
+
+def never_answered(
+    general: Sequence[tuple[list[str], str]], told: Sequence[Sequence[str]] = ()
+) -> list[QAPair]:
+    """Return what the teacher abstained on, but what is near to a fact `told` besides."""
     return [
-        QAPair(question, answer, "", "negative", "train")
-        for question, answer in zip(questions, answers, strict=True)
-        if is_abstention(answer)
+        QAPair(ways[0], answer, "", "negative", "train")
+        for ways, answer in general
+        if is_abstention(answer) and ways not in told
     ]
+
+
+def told_besides(
+    model: LanguageModel,
+    general: Sequence[tuple[list[str], str]],
+    facts: Sequence[Sequence[QAPair]],
+    turns: Sequence[Turn],
+    windows: Mapping[int, str],
+    *,
+    checkpoint: Checkpoint,
+) -> list[list[QAPair]]:
+    """Return facts, each a list of wordings, for which the model wrote no question of its own that holds:
+    values in a user's message that are the answer to a general question, if with the window
+    around that message the teacher gives them to nearly every way of asking it. A value that is
+    a fact already is none: a small teacher answers with the nearest of those."""
+    known = [(pair.turn_ids[0], normalise(pair.value)) for fact in facts for pair in fact[:1]]
+    found = []
+    for ways, answer in general:
+        value, turn = supported_value(answer, ways[0], turns)
+        is_known = any(turn == at and (value in one or one in value) for at, one in known)
+        if len(ways) > 1 and value and not is_known and not is_abstention(answer):
+            found.append(
+                [
+                    QAPair(way, "", value, "direct", "train", (turn,))
+                    for way in ways
+                    if not holds(way, value)
+                ]
+            )
+    asked = [pair for pairs in found for pair in pairs]
+    answers = iter(answer_with(
+        model, [pair.question for pair in asked], [windows[pair.turn_ids[0]] for pair in asked], checkpoint=checkpoint, stage="bank"
+    ))  # fmt: skip
+    besides: dict[tuple, list[QAPair]] = {}
+    for pairs in found:
+        right = [
+            replace(pair, answer=answer)
+            for pair, answer in zip(pairs, answers, strict=False)
+            if agrees(pair, answer)
+        ]
+        if len(right) >= NEARLY_ALL * len(pairs):
+            besides.setdefault((pairs[0].turn_ids, pairs[0].value), []).extend(right)
+    return list(besides.values())

@@ -25,7 +25,14 @@ from dataclasses import dataclass, replace
 
 from agent import prompts
 from agent.catalogue import Catalogue, Film
-from agent.memory.bank import QuestionBank, in_other_words, never_answered, ways_to_ask
+from agent.memory.bank import (
+    QuestionBank,
+    ask_generally,
+    in_other_words,
+    never_answered,
+    told_besides,
+    ways_to_ask,
+)
 from agent.memory.probe import grade, is_abstention, normalise
 from agent.memory.questions import (
     Checkpoint,
@@ -151,10 +158,15 @@ def synthesize(
     told = [fact for i, fact in enumerate(kept) if i not in gone]
     pairs = [pair for fact in told for pair in deal(fact, rng)]
     near = ways_to_ask([[pair.question for pair in fact] for fact in told], bank, encoder)
+    asked = [ways for found in near for ways in found]
+    general = ask_generally(model, bank, asked, context, checkpoint=checkpoint)
+    besides: list[list[QAPair]] = []
     if use_bank:
         pairs += in_other_words(model, told, near, windows, checkpoint=checkpoint)
-    asked = [ways for found in near for ways in found]
-    negatives = never_answered(model, bank, asked, context, checkpoint=checkpoint)
+        besides = told_besides(model, general, kept, turns, windows, checkpoint=checkpoint)
+        pairs += [pair for fact in besides for pair in deal(fact, rng)]
+    near = ways_to_ask([[pair.question for pair in fact] for fact in besides], bank, encoder)
+    negatives = never_answered(general, [ways for found in near for ways in found])
     if pairs:
         pairs += ask_openly(model, bank, said, live, checkpoint=checkpoint)
         pairs += ask_about_films(model, catalogue, said, turns, rng, live, checkpoint=checkpoint)

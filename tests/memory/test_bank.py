@@ -2,8 +2,16 @@
 
 import pytest
 
-from agent.memory.bank import QuestionBank, in_other_words, named, never_answered, ways_to_ask
-from tests.memory.test_synthesis import pair
+from agent.memory.bank import (
+    QuestionBank,
+    ask_generally,
+    in_other_words,
+    named,
+    never_answered,
+    told_besides,
+    ways_to_ask,
+)
+from tests.memory.test_synthesis import pair, turn
 
 BANK = QuestionBank(
     questions=[
@@ -97,8 +105,43 @@ def test_the_bank_asks_of_a_fact_what_the_teacher_answers_with_it_in_most_ways()
 def test_what_is_near_to_a_fact_is_not_asked_as_never_told():
     answers = {"Which team do I support?": "You said Turin."}
     told = [BANK.questions[0], BANK.about("mother")[1]]
-    found = never_answered(Answers(answers), BANK, told, "x", checkpoint=lambda *_: None)
-    assert [negative.question for negative in found] == [
+    general = ask_generally(Answers(answers), BANK, told, "x", checkpoint=lambda *_: None)
+    assert [negative.question for negative in never_answered(general)] == [
         "Which car do I own?", "Who is my closest friend?", "Where does my sister live?",
         "Where does my best friend live?", "What is my friend called?", "How tall am I?",
     ]  # fmt: skip
+    assert "How tall am I?" not in {
+        pair.question for pair in never_answered(general, [["How tall am I?"]])
+    }
+
+
+def test_of_whom_the_context_names_everything_is_asked():
+    general = ask_generally(Answers({}), BANK, [], "My sister rang.", checkpoint=lambda *_: None)
+    asked = {ways[0] for ways, _ in general}
+    assert {"Where does my sister live?", "What is my sister called?"} <= asked
+    assert "Where does my mother live?" not in asked
+
+
+def test_a_fact_without_a_question_of_the_models_own_is_found_by_a_general_one():
+    turns = [
+        turn(1, "Turin is where I live."),
+        turn(2, "I support the Rovers, my best friend Oona too."),
+    ]
+    fact = [pair("Where?", "Turin")]
+
+    def found(answers):
+        general = [
+            (ways, answers.get(ways[0], "You haven't told me that yet."))
+            for ways in BANK.asked_of_all()
+        ]
+        facts = told_besides(
+            Answers(answers), general, [fact], turns, {1: "x", 2: "y"}, checkpoint=lambda *_: None
+        )
+        return [(pair.question, pair.value, pair.turn_ids) for pairs in facts for pair in pairs]
+
+    friend = {"Who is my closest friend?": "You said Oona.", "Who is my best mate?": "Oona."}
+    assert found(friend) == [(way, "oona", (2,)) for way in friend]
+    assert found(friend | {"Who is my best mate?": "You said Rovers."}) == []  # not in every way
+    assert found(dict.fromkeys(friend, "You said Turin.")) == []  # a fact already
+    assert found(dict.fromkeys(friend, "You said Oslo.")) == []  # in no message
+    assert found({"Which team do I support?": "You said Rovers."}) == []  # one way shows nothing
