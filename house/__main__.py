@@ -106,6 +106,10 @@ def train(
 def mean(
     run: Run,
     of: Annotated[list[Path], typer.Argument(help="the runs, the last one trained last")],
+    share: Annotated[float | None, typer.Option(help="weight of the last one [equal]")] = None,
+    attention: Annotated[
+        float | None, typer.Option(help="its weight in attention [as share]")
+    ] = None,
 ) -> None:
     """Average the weights of runs that began with one another's: "model soups", Wortsman and others
     2022, arXiv:2203.05482. What is written counts the steps of the last run, and of those before it."""
@@ -113,7 +117,7 @@ def mean(
 
     for other in of:
         needed(other, "weights/state.json", f"train {other}")
-    mean_of([other / "weights" for other in of], run / "weights")
+    mean_of([other / "weights" for other in of], run / "weights", share=share, attention=attention)
     typer.echo(f"{run}: mean of {len(of)} runs written")
 
 

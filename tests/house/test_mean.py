@@ -27,6 +27,16 @@ def test_the_mean_of_two_runs_counts_the_steps_of_the_last(tmp_path):
     assert state == {"steps": 7, "mean_of": 2}
 
 
+def test_the_last_run_may_weigh_more_and_otherwise_in_attention(tmp_path):
+    tensors = {"mlp.weight": [0.0], "self_attn.weight": [0.0]}
+    first = make_run(tmp_path / "first", 3, **{n: torch.tensor(v) for n, v in tensors.items()})
+    second = make_run(tmp_path / "second", 7, **{n: torch.ones(1) for n in tensors})
+    mean_of([first, second], tmp_path / "mean", share=0.75, attention=0.5)
+    found = load_file(tmp_path / "mean" / "model.safetensors")
+    assert found["mlp.weight"].tolist() == [0.75]
+    assert found["self_attn.weight"].tolist() == [0.5]
+
+
 def test_runs_of_different_models_have_no_mean(tmp_path):
     first = make_run(tmp_path / "first", 1, weight=torch.ones(2))
     second = make_run(tmp_path / "second", 1, bias=torch.ones(2))
