@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from agent import prompts
 from agent.memory.distillation import TargetSentence, ask_teacher
-from agent.memory.questions import Checkpoint, micro_batches
+from agent.memory.questions import ROW_BATCH, Checkpoint, micro_batches
 from agent.model import LanguageModel
 from agent.packing import Answered
 from agent.slots import BASE
@@ -81,7 +81,7 @@ def target_sentences(
     """Return the target sentences, the teacher in `slot` asked once for each; those with the same
     context together, since a batch computes it once."""
     sentences: list[TargetSentence] = []
-    for part in micro_batches(asked, key=lambda item: item.context):
+    for part in micro_batches(asked, key=lambda item: item.context, size=ROW_BATCH):
         checkpoint("target sentences", len(sentences), len(asked))
         answers = [tuple(model.encode_answer(item.answer)) for item in part]
         seen = [

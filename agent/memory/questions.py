@@ -25,8 +25,12 @@ of a batch to the open ones. Measured: docs/lab_book.md."""
 NEAR_DUPLICATE = 0.92
 """Questions about the same value with a higher cosine count as one. Chosen on the house corpus."""
 
-MICRO_BATCH = 32
-"""Sequences generated at a time, so that a reply never waits long."""
+MICRO_BATCH = 40
+"""Sequences generated at a time, so that a reply never waits long. Eight messages are asked about in two."""
+
+ROW_BATCH = 16
+"""Sequences packed into one row (packing.py): in a longer one each token is compared with more that it
+must not see. Measured: docs/lab_book.md."""
 
 T = TypeVar("T")
 
@@ -57,10 +61,12 @@ class QAPair:
     """Turns of the chat that stand before the question, for teacher and student alike."""
 
 
-def micro_batches(items: Iterable[T], key: Callable[[T], str]) -> Iterator[list[T]]:
-    """Yield the items, those of the same key together, at most `MICRO_BATCH` at a time."""
+def micro_batches(
+    items: Iterable[T], key: Callable[[T], str], size: int = MICRO_BATCH
+) -> Iterator[list[T]]:
+    """Yield the items, those of the same key together, at most `size` at a time."""
     for _, same in groupby(sorted(items, key=key), key=key):
-        while part := list(islice(same, MICRO_BATCH)):
+        while part := list(islice(same, size)):
             yield part
 
 
