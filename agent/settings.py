@@ -70,7 +70,7 @@ class Settings(BaseSettings):
     # -- target sentences (docs/method.md, rules 3-6) -----------------------------------------
 
     question_rounds: int = Field(3, ge=1)
-    """Times each message is asked about, in each kind. Chosen, not measured."""
+    """Times each message is asked about, in each kind. Measured: docs/lab_book.md."""
 
     question_temperature: float = Field(0.7, gt=0)
     """Sampling temperature of the questions. Chosen, not measured."""
@@ -92,7 +92,7 @@ class Settings(BaseSettings):
     learning_rate: float = Field(2.5e-3, gt=0, lt=1)
     """Peak rate of AdamW. Measured: docs/lab_book.md."""
 
-    max_steps: int = Field(80, ge=1)
+    max_steps: int = Field(72, ge=1)
     """Steps of one training, if it does not stop before. Measured: docs/lab_book.md."""
 
     batch_size: int = Field(16, ge=8)

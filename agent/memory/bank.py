@@ -107,10 +107,10 @@ def ways_to_ask(
     return found
 
 
-def named(question: str, people: Sequence[str]) -> set[str]:
-    """Return which of the people a question names: of "best friend" not the "friend" in it."""
-    found = {one for one in people if re.search(rf"(?<![\w-]){one}(?![\w-])", question.lower())}
-    return {one for one in found if not any(one != other and one in other for other in found)}
+def named(text: str, people: Sequence[str]) -> set[str]:
+    """Return which of the people a text names: of "best friend" not the "friend" in it."""
+    either = "|".join(sorted(people, key=len, reverse=True))
+    return set(re.findall(rf"(?<![\w-])(?:{either})(?![\w-])", text.lower())) if people else set()
 
 
 def in_other_words(
@@ -198,15 +198,15 @@ def told_besides(
     values in a user's message that are the answer to a general question, if with the window
     around that message the teacher gives them to nearly every way of asking it. A value that is
     a fact already is none: a small teacher answers with the nearest of those."""
-    known = [(pair.turn_ids[0], normalise(pair.value)) for fact in facts for pair in fact[:1]]
+    known = [fact[0].value for fact in facts if normalise(fact[0].value) not in {"yes", "no"}]
     found = []
     for ways, answer in general:
         value, turn = supported_value(answer, ways[0], turns)
-        is_known = any(turn == at and (value in one or one in value) for at, one in known)
+        is_known = any(holds(value, one) or holds(one, value) for one in known)
         if len(ways) > 1 and value and not is_known and not is_abstention(answer):
             found.append(
                 [
-                    QAPair(way, "", value, "direct", "train", (turn,))
+                    QAPair(way, "", value, "bank", "train", (turn,))
                     for way in ways
                     if not holds(way, value)
                 ]

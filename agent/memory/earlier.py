@@ -125,7 +125,7 @@ def never_told(
         )  # fmt: skip
         kept = [pair for pair, answer in zip(kept, answers, strict=True) if is_abstention(answer)]
     known = {wording(pair.question) for pair in (*material.pairs, *earlier) if pair.value}
-    ways_of = {ways[0]: ways for ways in bank.asked_of_all()}
+    ways_of = {ways[0]: ways for ways in bank.asked_of_all(set(bank.people))}
     return [
         replace(pair, use="probe" if number_of(pair.question) % 3 == 0 else "train")
         for pair in kept

@@ -25,8 +25,8 @@ of a batch to the open ones. Measured: docs/lab_book.md."""
 NEAR_DUPLICATE = 0.92
 """Questions about the same value with a higher cosine count as one. Chosen on the house corpus."""
 
-MICRO_BATCH = 40
-"""Sequences generated at a time, so that a reply never waits long. Eight messages are asked about in two."""
+MICRO_BATCH = 32
+"""Sequences generated at a time, so that a reply never waits long."""
 
 ROW_BATCH = 16
 """Sequences packed into one row (packing.py): in a longer one each token is compared with more that it

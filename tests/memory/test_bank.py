@@ -53,6 +53,8 @@ def test_whom_a_question_names():
     assert named("Where's my best friend?", people) == {"best friend"}
     assert named("Where's my Mother-in-law's friend?", people) == {"mother-in-law", "friend"}
     assert named("Which friendly film did my grandmother like?", people) == set()
+    assert named("My friend Ada and my best friend Oona", people) == {"friend", "best friend"}
+    assert named("My friend", []) == set()
 
 
 def test_everybody_is_asked_the_same():
@@ -135,7 +137,12 @@ def test_a_fact_without_a_question_of_the_models_own_is_found_by_a_general_one()
             for ways in BANK.asked_of_all()
         ]
         facts = told_besides(
-            Answers(answers), general, [fact], turns, {1: "x", 2: "y"}, checkpoint=lambda *_: None
+            Answers(answers),
+            general,
+            [fact, [pair("Noon?", "no", 2)]],
+            turns,
+            {1: "x", 2: "y"},
+            checkpoint=lambda *_: None,
         )
         return [(pair.question, pair.value, pair.turn_ids) for pairs in facts for pair in pairs]
 
@@ -145,3 +152,4 @@ def test_a_fact_without_a_question_of_the_models_own_is_found_by_a_general_one()
     assert found(dict.fromkeys(friend, "You said Turin.")) == []  # a fact already
     assert found(dict.fromkeys(friend, "You said Oslo.")) == []  # in no message
     assert found({"Which team do I support?": "You said Rovers."}) == []  # one way shows nothing
+    assert found(dict.fromkeys(friend, "You said no.")) == []
