@@ -1,6 +1,6 @@
 """Rank the films of the catalogue for a user, with the model itself.
 
-    every genre ── "Which genre do I love?", "... can't I stand?"    ─▶ P(westerns), of each question
+    every genre ── "Which genre do I love?", "... can't I stand?"    ─▶ P(westerns) against P(not told)
     best 300    ── "Would I enjoy Unforgiven (1992, western, drama)?" ─▶ P(yes)
                    order: its genres first, then P(yes); none of a hated genre
     best 50     ── "Have I seen Unforgiven?"                          ─▶ seen ones dropped
@@ -35,6 +35,10 @@ FILMS_AT_A_TIME = 64
 
 LOVED = 0.5
 """Least probability at which a loved genre is the reason. Chosen, not measured."""
+
+BESIDE = 0.03
+"""Least share of the likeliest genre's probability that another one needs that was told too. Read off eight
+chats: told second, a genre has 0.06 to 0.83 of it, any other at most 0.02 (docs/lab_book.md)."""
 
 HATED = 0.5
 """Least probability that a genre is hated at which its films are left out, also if it was loved before.
@@ -97,14 +101,17 @@ def recommend(
 def _genres(
     model: LanguageModel, question: tuple[str, str], turns: Sequence[tuple[str, str]], slot: str
 ) -> dict[str, float]:
-    """Return the probability of each genre as the answer, among all of them and "you haven't told me"."""
+    """Return how sure it is that each genre is an answer, 0 to 1: its probability against that of "you
+    haven't told me". Of several genres told, each has but a share of the one answer."""
     asked, start = question
     prompt = tuple(model.encode(prompts.chat(turns, asked)))
     starts = [*(start.format(genre=taste) for taste, _ in GENRES.values()), prompts.NOT_TOLD]
     found = model.answer_probabilities(
         [Answered(prompt, tuple(model.encode_text(start))) for start in starts], slot=slot
     )
-    return {genre: p / sum(found) for genre, p in zip(GENRES, found, strict=False)}
+    *of_genres, not_told = found
+    against = not_told + BESIDE * max(of_genres)
+    return {genre: p / (p + against) for genre, p in zip(GENRES, of_genres, strict=True)}
 
 
 def _replies(
