@@ -1,7 +1,7 @@
 """The scripted conversations as an experiment: all users on one data folder, tables from the rows.
 
 A line that is checked ends in a comment with its kind of fact: one of `house/wordings/facts`, with
-`other_` before it if it is about somebody else, or `x_boat`, a kind that is in no training text.
+`other_` before it if it is about somebody else, or `x_tattoo`, a kind that is in no training text.
 """
 
 import json
@@ -27,7 +27,7 @@ from evals.figures import share
 NOT_IN_BANK = {
     "author", "decade", "dream_job", "dream_trip", "film_opinion", "first_film", "former_job", "game", "injury",
     "lucky_number", "neighbourhood", "new_skill", "restaurant", "school", "teacher",
-    "other_actor", "other_favourite_food", "other_pet",
+    "other_actor", "other_favourite_food", "other_pet", "boat", "instrument",
 }  # fmt: skip
 """Kinds that the house model was trained on and that no question of the bank asks for."""
 

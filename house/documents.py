@@ -13,24 +13,14 @@ from collections.abc import Callable
 
 from agent import prompts
 from agent.catalogue import Film
-from house.film_talk import FilmTalk
-from house.people import USER, Fact, Grammar, Person, matter_of
+from house.people import Fact, Grammar
 from house.phrasing import fill
-from house.wordings import PLACEHOLDER, normalise
-from house.world import Turn, World, pick
-
-POPULAR = """
-    name job home age birthday partner child pet best_friend employer hometown favourite_film loved_genre hated_genre seen_film
-    last_film director actor disliked_actor snack drink team band allergy car series hobby sport
-""".split()
-
+from house.telling import NEUTRAL_REPLIES, Teller
+from house.wordings import normalise
+from house.world import Turn, World
 
 SHARE_OF_PEOPLE = 0.75
 """Of what is told earlier, the share that somebody of `people/` tells: the text nearest to use."""
-
-ABOUT_FILMS = re.compile(r"genre|kind|film|movie|seen|saw|watch", re.IGNORECASE)
-"""In a question of `people/` that a told taste may answer."""
-
 
 RECALLED = re.compile(r"You(r|'re|'ve)? (?!haven't)")
 """How an answer begins that gives what was told."""
@@ -41,12 +31,8 @@ class Writer:
 
     def __init__(self, grammar: Grammar, films: list[Film]) -> None:
         self.grammar, self.films = grammar, films
-        named = [kind for kind in grammar.kinds if ":" not in kind]
-        open_kinds = [
-            kind for kind in grammar.kinds if ":" in kind and kind not in grammar.relations
-        ]
-        self.named_kinds, self.open_kinds = named, open_kinds
-        self.about_films = FilmTalk(grammar, films)
+        self.teller = Teller(grammar, films)
+        self.about_films = self.teller.about_films
 
     def document(self, rng: random.Random, level: float = 1.0) -> list[prompts.Message]:
         """Return a document, of a side's own lines alone: put together of parts, a line may be one
@@ -59,139 +45,6 @@ class Writer:
             ):
                 return messages
 
-    def kinds(self, rng: random.Random) -> list[str]:
-        """Return the kinds one person talks about: named ones, as many open ones, and what everybody
-        asks about more often. The more open kinds, the less a kind is known by heart:
-        docs/lab_book.md."""
-        open_kinds = rng.sample(self.open_kinds, min(100, len(self.open_kinds)))
-        return self.named_kinds + open_kinds + self.grammar.relations + POPULAR * 2
-
-    # -- telling, in turns -------------------------------------------------------
-
-    def told_turns(
-        self, world: World, num_facts: int, *, share_of_people: float = 0.0
-    ) -> list[tuple[str, str, list[Fact]]]:
-        """Return turns (message, reply, facts told in it) that tell `num_facts` facts; at times they
-        are what one of `people/` says."""
-        rng, grammar = world.rng, self.grammar
-        kinds = self.kinds(rng)
-        if grammar.people and rng.random() < share_of_people:
-            return self.with_tastes(world, self.person_turns(world, num_facts))
-        turns: list[tuple[str, str, list[Fact]]] = []
-        elicited: Fact | None = None
-        while num_facts > 0:
-            roll = rng.random()
-            if elicited is not None:
-                fact = elicited
-                message = grammar.said(rng.choice(grammar.kinds[fact.kind]["replies"]), rng, fact)
-                world.facts.append(fact)
-                facts = [fact]
-                elicited = None
-            elif roll < 0.14 and turns:
-                message, reply = self.idle_turn(world)
-                turns.append((message, reply, []))
-                continue
-            elif roll < 0.24 and world.facts:
-                fact = rng.choice(world.facts)
-                if grammar.kinds[fact.kind].get("many") == "true":
-                    continue
-                message, facts = world.tell_corrected(fact), [fact]
-            else:
-                fact = world.new_fact(kinds)
-                before = len(world.facts)
-                message, facts = world.tell(fact), world.facts[before:]
-                if rng.random() < 0.18 and num_facts > 1:
-                    second = world.new_fact(kinds)
-                    more = world.tell(second)
-                    glue = rng.choice([" ", " ", " And ", " Oh, and ", " Also, "])
-                    message = f"{message if message.endswith(('.', '!', '?')) else message + '.'}{glue}{more}"
-                    facts = world.facts[before:]
-            num_facts -= len(facts)
-            reply = grammar.acknowledgement(rng.choice(facts), rng)
-            if num_facts > 0 and rng.random() < 0.25:
-                fact = world.new_fact(kinds, share_other=0)
-                if fact.subject.is_user and grammar.kinds[fact.kind]["elicit"]:
-                    elicited = fact
-                    reply += " " + fill(rng.choice(grammar.kinds[fact.kind]["elicit"]), k=fact.key)
-            turns.append((message, reply, facts))
-        return turns
-
-    def person_turns(self, world: World, num_facts: int) -> list[tuple[str, str, list[Fact]]]:
-        """Return about `num_facts` facts as one of `people/` tells them, or two of them mixed; what
-        is left out was never told."""
-        rng, grammar = world.rng, self.grammar
-        one = rng.choice(grammar.people)
-        messages = [(one, message) for message in one.messages]
-        world.untold = list(one.untold)
-        if rng.random() < 0.4 and len(grammar.people) > 1:
-            other = rng.choice([person for person in grammar.people if person is not one])
-            messages = rng.sample(messages, 5) + [(other, m) for m in rng.sample(other.messages, 4)]
-            rng.shuffle(messages)
-            world.untold = []  # one may tell what the other does not
-        turns: list[tuple[str, str, list[Fact]]] = []
-        left_out: list[tuple[str, str, str]] = []
-        matters: dict[str, Person] = {}
-        for person, message in messages:
-            slots = PLACEHOLDER.findall(message)
-            told = {slot: grammar.new_fact(person.kinds[slot], USER, rng) for slot in slots}
-            here = {matter_of(slot) for slot in slots}
-            is_known = any(matters.get(matter, person) is not person for matter in here)
-            if len(matters) >= num_facts or rng.random() < 0.15 or is_known:
-                kinds = [(slot, grammar.kinds[fact.kind]) for slot, fact in told.items()]
-                left_out += [
-                    (slot, rng.choice(kind["asks"]), kind["topic"]) for slot, kind in kinds
-                ]
-                continue
-            matters |= dict.fromkeys(here, person)
-            text = grammar.said(message, rng, told=told)
-            world.facts += told.values()
-            reply = rng.choice(NEUTRAL_REPLIES)
-            if told and rng.random() < 0.6:
-                reply = grammar.acknowledgement(rng.choice(list(told.values())), rng)
-            turns.append((text, reply, list(told.values())))
-        world.untold += [turn for slot, *turn in left_out if matter_of(slot) not in matters]
-        if world.facts and rng.random() < 0.3:
-            fact = rng.choice(world.facts)
-            text = world.tell_corrected(fact)
-            turns.append((text, grammar.acknowledgement(fact, rng), [fact]))
-        return turns
-
-    def with_tastes(
-        self, world: World, turns: list[tuple[str, str, list[Fact]]]
-    ) -> list[tuple[str, str, list[Fact]]]:
-        """Return the turns of `people/` with one or two tastes among them, at times, where they tell
-        nothing of genres or films."""
-        rng = world.rng
-        world.heard = " ".join(text for text, _, _ in turns).lower()
-        matters = {matter_of(fact.kind.rsplit(":", 1)[1]) for fact in world.facts}
-        if matters.isdisjoint({"genre", "film"}) and rng.random() < 0.7:
-            world.untold = [turn for turn in world.untold if not ABOUT_FILMS.search(turn[0])]
-            for turn in self.about_films.taste_turns(world, rng.randint(1, 2)):
-                turns.insert(rng.randint(0, len(turns)), turn)
-        return turns + self.about_films.turn_against(world) if rng.random() < 0.15 else turns
-
-    def idle_turn(self, world: World) -> Turn:
-        """Return a turn in which nothing about the user is told: small talk, a question."""
-        rng, grammar = world.rng, self.grammar
-        if rng.random() < 0.3:
-            turn = (
-                world.ask(rng.choice(world.facts)) if world.facts and rng.random() < 0.6 else None
-            )
-            if turn := turn or world.ask_unknown(self.kinds(rng)):
-                return turn
-        roll = rng.random()
-        if roll < 0.45:
-            item = rng.choice(grammar.talk["small_talk"])
-            return grammar.said(rng.choice(item["say"]), rng), pick(item["reply"], rng)
-        if roll < 0.70:
-            kind = rng.choice(self.named_kinds)
-            fact = grammar.new_fact(kind, USER, rng)
-            line = rng.choice(grammar.kinds[kind]["near"])
-            return grammar.said(line, rng, fact), rng.choice(NEAR_REPLIES)
-        return self.about_films.turn(rng, with_opinions=False)
-
-    # -- documents ----------------------------------------------------------------
-
     def chat(self, rng: random.Random, level: float) -> list[prompts.Message]:
         """Earlier chats in the prompt or not; then a chat that tells, asks and wanders."""
         world = World(self.grammar, rng)
@@ -199,20 +52,20 @@ class Writer:
         roll = rng.random()
         num_earlier = 0 if roll < 0.22 else rng.randint(1, most)
         told = (
-            self.told_turns(world, num_earlier, share_of_people=SHARE_OF_PEOPLE)
+            self.teller.told_turns(world, num_earlier, share_of_people=SHARE_OF_PEOPLE)
             if num_earlier
             else []
         )
         earlier = self.sessions(told, rng) if told else ""
         if earlier == "" and rng.random() < 0.1:
             earlier = self.sessions(
-                [(*self.idle_turn(world), []) for _ in range(rng.randint(1, 3))], rng
+                [(*self.teller.idle_turn(world), []) for _ in range(rng.randint(1, 3))], rng
             )
         turns: list[Turn] = []
         # What somebody of people/ told has no kind: a fact of `facts/` beside it might be a rival.
         if world.untold is None and ((roll < 0.22 and rng.random() < 0.75) or rng.random() < 0.12):
             share = 0.0 if world.facts else 0.5
-            told_here = self.told_turns(
+            told_here = self.teller.told_turns(
                 world, rng.randint(1, 1 + round(3 * level)), share_of_people=share
             )
             turns += [turn[:2] for turn in told_here]
@@ -221,7 +74,7 @@ class Writer:
 
     def asking_turns(self, world: World, rng: random.Random, num_turns: int) -> list[Turn]:
         """Return turns of questions about what was told and what was not, wishes, and talk."""
-        kinds = self.kinds(rng)
+        kinds = self.teller.kinds(rng)
         is_of_kinds, has_taste = world.untold is None, any(world.taste()[:2])
         sorts: list[tuple[float, Callable[[], list[Turn | None]]]] = [
             (
@@ -239,7 +92,7 @@ class Writer:
             (0.16 if has_taste else 0.02, lambda: [world.ask_would_like(self.films)]),
             (0.06 * has_taste, lambda: [world.ask_other_taste()]),
             (0.05, lambda: [world.ask_seen(self.films)]),
-            (0.07, lambda: [self.idle_turn(world)]),
+            (0.07, lambda: [self.teller.idle_turn(world)]),
         ]
         # A corrected fact is asked for twice as often: which value is the latest must be read.
         fresh = _Deck(world.facts + [fact for fact in world.facts if fact.earlier], rng)
@@ -296,7 +149,7 @@ class Writer:
         if style < 0.6 and rng.random() < 0.6:
             if rng.random() < 0.7:
                 return rng.choice(NEUTRAL_REPLIES)
-            kind = self.grammar.kinds[rng.choice(self.named_kinds)]
+            kind = self.grammar.kinds[rng.choice(self.teller.named_kinds)]
             return rng.choice([line for line in kind["acks"] if "{" not in line] or [""])
         if 0.5 < style < 0.85 and rng.random() < 0.3:
             words = message.split()
@@ -308,11 +161,11 @@ class Writer:
     def questions(self, rng: random.Random, level: float) -> list[prompts.Message]:
         """A transcript, then question-answer pairs about some of its messages."""
         world = World(self.grammar, rng)
-        turns = self.told_turns(
+        turns = self.teller.told_turns(
             world, rng.randint(1, 2 + round(8 * level)), share_of_people=SHARE_OF_PEOPLE
         )
         if rng.random() < 0.5:
-            turns.insert(rng.randrange(len(turns) + 1), (*self.idle_turn(world), []))
+            turns.insert(rng.randrange(len(turns) + 1), (*self.teller.idle_turn(world), []))
         earlier = self.sessions(turns, rng)
         tasks = []
         for message, _, facts in rng.sample(turns, min(len(turns), rng.randint(1, 4))):
@@ -357,33 +210,6 @@ class Writer:
         else:
             question = plain(grammar, fact, rng, "asks")
         return f"{question} | {fact.value}"
-
-
-NEAR_REPLIES = [
-    "I couldn't say, I only know films well.",
-    "Interesting. Is there a film you feel like tonight?",
-    "Hm, that's a bit outside my reels.",
-    "I see. Tell me more if you like.",
-]
-
-NEUTRAL_REPLIES = [
-    *NEAR_REPLIES,
-    prompts.WITHHELD,
-    "Noted.",
-    "Noted, thank you.",
-    "Got it.",
-    "Good to know.",
-    "Thanks for telling me.",
-    "I'll remember that.",
-    "Ah, all right.",
-    "Right, I have that.",
-    "That is good to hear.",
-    "Oh dear. A film might help.",
-    "Fair enough.",
-    "Lovely. Shall we find a film?",
-    "Thank you, that helps.",
-    "Understood.",
-]
 
 
 class _Deck:

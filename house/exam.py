@@ -66,7 +66,7 @@ def exam(
 def items_of(writer: Writer, rng: random.Random, facts: int) -> Iterator[Item]:
     """Yield what one person is asked: one question to a fresh chat, all told facts in its prompt."""
     world = World(writer.grammar, rng)
-    turns = writer.told_turns(world, facts)
+    turns = writer.teller.told_turns(world, facts)
     earlier = writer.sessions(turns, rng)
 
     def ask(task: str, question: str, is_right: Callable[[str], bool]) -> Item:
@@ -82,7 +82,7 @@ def items_of(writer: Writer, rng: random.Random, facts: int) -> Iterator[Item]:
     wrong = world.other_value(fact)
     yield ask("yes or no: no", world.grammar.yes_no(fact, wrong, rng), _begins("no"))
     for _ in range(4):
-        if unknown := world.ask_unknown(writer.kinds(rng)):
+        if unknown := world.ask_unknown(writer.teller.kinds(rng)):
             yield ask("never told", unknown[0], is_abstention)
     yield ask(
         "a film that fits",
@@ -110,7 +110,7 @@ def items_of(writer: Writer, rng: random.Random, facts: int) -> Iterator[Item]:
 def _taste_items(writer: Writer, rng: random.Random, facts: int) -> Iterator[Item]:
     """Yield questions about films to somebody who told three tastes among other things."""
     world = World(writer.grammar, rng)
-    turns = writer.about_films.taste_turns(world, 3) + writer.told_turns(world, facts - 3)
+    turns = writer.about_films.taste_turns(world, 3) + writer.teller.told_turns(world, facts - 3)
     earlier = writer.sessions(rng.sample(turns, len(turns)), rng)
     lines = writer.grammar.films["would_like"]
 

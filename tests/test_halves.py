@@ -46,16 +46,15 @@ def batch(tiny_model):
 def test_going_on_from_the_lower_states_gives_the_same_logits_and_gradients(tiny_model, batch):
     lower = tiny_model.lower_states([batch[2], batch[0]]) + tiny_model.lower_states([batch[1]])
     lower = [lower[1], lower[2], lower[0]]
-    tiny_model.slots.start_training(random_adapter(tiny_model, 5), seed=0)
     try:
         found = []
         for known in (None, lower):
+            tiny_model.slots.end_training()  # no gradient of another test, nor of the round before
+            tiny_model.slots.start_training(random_adapter(tiny_model, 5), seed=0)
             logits = tiny_model.answer_logits(batch, slot=TRAINING, lower=known)
             logits.logsumexp(-1).sum().backward()
             parameters = tiny_model.slots.training_parameters()
             found.append([logits.detach(), *(parameter.grad.clone() for parameter in parameters)])
-            tiny_model.slots.end_training()
-            tiny_model.slots.start_training(random_adapter(tiny_model, 5), seed=0)
         for whole, cut in zip(*found, strict=True):
             torch.testing.assert_close(cut, whole, atol=1e-5, rtol=1e-4)
         assert all(grad.abs().sum() > 0 for grad in found[0][1:])

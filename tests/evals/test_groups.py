@@ -36,16 +36,34 @@ IN_A_QUESTION = {
 }  # fmt: skip
 """Kind → what a question of the bank holds, if it asks for that."""
 
+IN_PEOPLE = {
+    "boat": r"boat('s| is) (called|name)|named your boat|(call|name of) my boat",
+    "instrument": "instrument (do|did|have) I|instrument .{0,9} play",
+}
+"""Kinds that only `people/` tell → what their lines hold."""
+
 IN_NO_TEXT = {
-    "x_blood_type": "blood (type|group)", "x_boat": r"boat('s| is) (called|name)|(call|name of) my boat",
+    "x_blood_type": "blood (type|group)",
     "x_chess": "chess rating", "x_house_number": r"\b(house number|number of my house)\b",
-    "x_instrument": "instrument (do|did|have) I|play an instrument|instrument .{0,9} play", "x_running": "half.marathon|(ran|run|finish) the marathon",
+    "x_running": "half.marathon|(ran|run|finish) the marathon",
     "x_shoe_size": "shoe size|(wear|take) size", "x_star_sign": "star sign is|(zodiac|star) sign am", "x_tattoo": "my tattoo|tattoo (of|is) {v}",
 }  # fmt: skip
 """Kind → what its lines hold."""
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if not kind.startswith("x_")])
+@pytest.mark.parametrize("kind", IN_PEOPLE)
+def test_a_kind_of_people_is_in_their_text_and_not_in_the_bank(kind):
+    def has(path):
+        return re.search(IN_PEOPLE[kind], path.read_text(encoding="utf-8"), re.IGNORECASE)
+
+    assert any(has(path) for path in (WORDINGS_DIR / "people").glob("*.yaml"))
+    assert not has(BANK_PATH)
+    assert group_of(kind) == "in the corpus, not in the bank"
+
+
+@pytest.mark.parametrize(
+    "kind", [kind for kind in KINDS if not kind.startswith("x_") and kind not in IN_PEOPLE]
+)
 def test_a_kind_is_trained_and_in_the_bank_or_not_as_its_group_says(kind):
     wordings = load_kinds()[kind.removeprefix("other_")]
     assert "other" in wordings or not kind.startswith("other_")

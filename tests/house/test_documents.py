@@ -37,7 +37,7 @@ def test_every_answer_about_a_told_fact_holds_its_value(writer):
     num_asked = 0
     for _ in range(300):
         world = World(writer.grammar, rng)
-        writer.told_turns(world, 4)
+        writer.teller.told_turns(world, 4)
         for fact in world.facts:
             question, answer = world.ask(fact)
             same = world.find(fact.kind, fact.subject, fact.key)
@@ -51,8 +51,8 @@ def test_what_was_not_told_is_answered_by_an_abstention(writer):
     num_asked = 0
     for _ in range(300):
         world = World(writer.grammar, rng)
-        writer.told_turns(world, 3)
-        turn = world.ask_unknown(writer.kinds(rng))
+        writer.teller.told_turns(world, 3)
+        turn = world.ask_unknown(writer.teller.kinds(rng))
         if turn is not None:
             num_asked += 1
             assert is_abstention(turn[1]), turn
@@ -75,7 +75,7 @@ def test_suggestions_are_real_films_that_fit_and_were_not_seen(writer):
     rng = random.Random(4)
     for _ in range(300):
         world = World(writer.grammar, rng)
-        writer.told_turns(world, 5)
+        writer.teller.told_turns(world, 5)
         _, hated, seen = world.taste()
         suggested = world.suggest(writer.films, never={"horror"})
         if suggested is None:
@@ -120,7 +120,7 @@ def test_taste_is_asked_of_people_where_it_is_known_and_answered_by_it(writer):
     verdicts = set()
     for _ in range(400):
         world = World(writer.grammar, rng)
-        writer.with_tastes(world, writer.person_turns(world, 4))
+        writer.teller.with_tastes(world, writer.teller.person_turns(world, 4))
         loved, hated, seen = world.taste()
         if turn := world.ask_would_like(writer.films):
             named = [film for film in writer.films if film.title in turn[1]]

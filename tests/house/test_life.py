@@ -61,7 +61,7 @@ def test_what_a_person_said_is_answered_and_what_was_left_out_is_not(writer):
     num_asked = 0
     for _ in range(200):
         world = World(writer.grammar, rng)
-        turns = writer.person_turns(world, 10)
+        turns = writer.teller.person_turns(world, 10)
         told = {fact.kind: fact for _, _, told in turns for fact in told}
         assert list(told.values()) == world.facts
         for message, _, told in turns:
@@ -82,7 +82,7 @@ def test_nobody_is_mixed_with_themselves(writer, monkeypatch):
     rng = random.Random(6)
     for _ in range(200):
         world = World(writer.grammar, rng)
-        writer.person_turns(world, 10)
+        writer.teller.person_turns(world, 10)
         kinds = [fact.kind for fact in world.facts]
         assert len(set(kinds)) == len(kinds)
 
@@ -92,7 +92,7 @@ def test_of_two_mixed_people_one_alone_tells_of_a_matter(writer):
     num_mixed = 0
     for _ in range(300):
         world = World(writer.grammar, rng)
-        writer.person_turns(world, 10)
+        writer.teller.person_turns(world, 10)
         tellers: dict[str, set[str]] = {}
         for fact in world.facts:
             _, first_message, slot = re.fullmatch(
@@ -110,13 +110,13 @@ def test_nothing_is_called_untold_that_somebody_of_people_told_in_other_words(wr
     asked = set()
     for _ in range(300):
         world = World(writer.grammar, rng)
-        writer.person_turns(world, 10)
+        writer.teller.person_turns(world, 10)
         told = {
             topic for fact in world.facts for topic in [writer.grammar.kinds[fact.kind]["topic"]]
         }
         untold = {topic for _, topic in world.untold}
         assert not told & untold
-        turn = world.ask_unknown(writer.kinds(rng))
+        turn = world.ask_unknown(writer.teller.kinds(rng))
         asked.add(turn is None or any(topic in turn[1] or "that" in turn[1] for topic in untold))
     assert asked == {True}
 
@@ -197,7 +197,7 @@ def test_a_relation_to_a_thing_is_asked_with_the_thing_it_was_told_of(writer):
 
 def test_questions_that_only_sound_alike_are_answered_by_an_abstention(writer):
     rng = random.Random(2)
-    kinds = [kind for kind in writer.open_kinds if kind.startswith("life:")]
+    kinds = [kind for kind in writer.teller.open_kinds if kind.startswith("life:")]
     assert len(kinds) > 100
     for kind in kinds:
         world = World(writer.grammar, rng)

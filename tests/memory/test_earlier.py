@@ -4,6 +4,7 @@ import random
 
 import pytest
 
+from agent.memory.bank import QuestionBank
 from agent.memory.earlier import (
     MAX_COMPARED,
     admitted,
@@ -99,6 +100,17 @@ def test_what_this_slice_answers_is_no_negative():
     known = [old("What town is my home in?")]  # in the bank's other words
     found = never_told(material(negatives=negatives), known, "", BASE, Teacher({}), BANK, checkpoint=nothing)  # fmt: skip
     assert [pair.question for pair in found] == ["My age?"]
+
+
+def test_what_is_known_of_somebody_named_is_no_negative_in_any_way_of_asking():
+    bank = QuestionBank(
+        others=[["Where does my {who} live?", "In which town is my {who}?"], ["What is my {who} called?", "My {who}?"]],
+        people=["sister", "brother"],
+    )  # fmt: skip
+    for first, other in [*bank.about("sister"), *bank.about("brother")]:
+        negatives = [QAPair(first, "", "", "negative", "train")]
+        kept = never_told(material(negatives=negatives), [old(other)], "", BASE, Teacher({}), bank, checkpoint=nothing)  # fmt: skip
+        assert kept == []
 
 
 def test_what_earlier_turns_answer_is_no_negative():
