@@ -5,6 +5,7 @@ A `Fact` is one kind of `house/wordings/facts/` with a subject and a value; a
 sentences of them. User lines are split; the assistant's own lines are not.
 """
 
+import functools
 import random
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -82,7 +83,9 @@ class Grammar:
 
     def __init__(self, values: Values, *, side: str = "train") -> None:
         self.values, self.side = values, side
-        folders = {name: _read_folder(WORDINGS_DIR / name) for name in ("facts", "talk", "films")}
+        folders = {
+            name: dict(_read_folder(WORDINGS_DIR / name)) for name in ("facts", "talk", "films")
+        }
         self.held_out = held_out_lines(folders) if side == "train" else set()
         synonyms = folders["talk"].pop("synonyms")
         self.thesaurus = Thesaurus(synonyms if side == "train" else {})
@@ -270,7 +273,9 @@ class Grammar:
         return Subject(f"my {relation}", f"your {relation}")
 
 
+@functools.cache
 def _read_folder(folder: Path) -> dict:
+    """Return the files of a folder by name, read once: it takes seconds, and nobody changes them."""
     return {path.stem: read_yaml(path) for path in sorted(folder.glob("*.yaml"))}
 
 
