@@ -20,9 +20,11 @@ def mean_of(
             stands in the others (docs/lab_book.md).
 
     Raises:
-        ValueError: the folders hold different tensors.
+        ValueError: the folders hold different tensors, or are too few for a share.
     """
     others = len(folders) - 1
+    if not others:
+        raise ValueError("A mean takes at least two runs; only one was named.")
     shutil.copytree(folders[-1], to, dirs_exist_ok=True)
     for path in sorted(to.glob("*.safetensors")):
         parts = [load_file(folder / path.name) for folder in folders]

@@ -142,18 +142,10 @@ def synthesize(
         if not is_abstention(answer):  # else it asks for something else: neither for nor against
             is_right = agrees(pair, answer) and is_evident(pair, answer, turns)
             wordings.append((replace(pair, answer=answer), is_right))
-    kept: list[list[QAPair]] = []
-    answered = {turn_ids for (turn_ids, _), wordings in facts.items() if wordings}
-    num_doubtful = len({turn_ids for turn_ids, _ in facts} - answered)
-    num_asked = 0
-    for wordings in filter(None, facts.values()):
-        right = [pair for pair, is_right in wordings if is_right]
-        if len(right) < 2 or len(right) < 2 / 3 * len(wordings) - 1e-9:
-            num_doubtful += 1
-            continue
-        num_asked += len(wordings)
-        kept.append(right)
-    agreement = sum(map(len, kept)) / num_asked if kept else None
+    heard = {fact: wordings for fact, wordings in facts.items() if wordings}
+    sure = {fact: wordings for fact, wordings in heard.items() if is_sure(wordings)}
+    kept = [[pair for pair, is_right in wordings if is_right] for wordings in sure.values()]
+    agreement = sum(map(len, kept)) / sum(map(len, sure.values())) if sure else None
     gone = corrected(model, kept, turns, checkpoint=checkpoint)
     told = [fact for i, fact in enumerate(kept) if i not in gone]
     pairs = [pair for fact in told for pair in deal(fact, rng)]
@@ -171,7 +163,17 @@ def synthesize(
         pairs += ask_openly(model, bank, said, live, checkpoint=checkpoint)
         pairs += ask_about_films(model, catalogue, said, turns, rng, live, checkpoint=checkpoint)
         pairs += tell_now(model, bank, context, turns, pairs, rng, checkpoint=checkpoint)
+    silent = {turn_ids for turn_ids, _ in facts} - {turn_ids for turn_ids, _ in heard}
+    doubtful = [*silent, *(turn_ids for turn_ids, _ in heard.keys() - sure.keys())]
+    found = {fact[0].turn_ids for fact in besides}
+    num_doubtful = sum(turn_ids not in found for turn_ids in doubtful)
     return Synthesis(context, said, windows, pairs, negatives, num_doubtful, agreement)
+
+
+def is_sure(wordings: Sequence[tuple[QAPair, bool]]) -> bool:
+    """Does the teacher give a fact to at least two of its wordings, and to two thirds of them?"""
+    num_right = sum(is_right for _, is_right in wordings)
+    return num_right >= 2 and num_right >= 2 / 3 * len(wordings) - 1e-9
 
 
 def deal(wordings: list[QAPair], rng: random.Random) -> list[QAPair]:

@@ -90,18 +90,32 @@ def test_suggestions_are_real_films_that_fit_and_were_not_seen(writer):
 def test_what_follows_a_film_is_about_it_or_about_one_that_fits(writer):
     rng, talk = random.Random(7), writer.about_films
     wanted = {"lighter": (LIGHT, DARK), "darker": (DARK, LIGHT)}
+    asks = {
+        line: what
+        for what, lines in writer.grammar.films["follow_ups"].items()
+        if what != "turns"
+        for line in lines["asks"]
+    }
     asked = Counter()
     for _ in range(1500):
         film = rng.choice(writer.films)
         (question, reply), other = talk.follow_up(film, rng)
         assert other.title in reply, (question, reply)
         assert film.title not in question or len(film.title) < 6
-        for what, (has, lacks) in wanted.items():
-            if question in writer.grammar.films["follow_ups"][what]["asks"]:
-                assert set(other.genres) & has, (question, reply)
-                assert not set(other.genres) & lacks, (question, reply)
-                asked[what] += 1
-    assert min(asked[what] for what in wanted) > 10, asked
+        what = asks.get(question)  # None where the line was varied
+        asked[what] += 1
+        if what in wanted:
+            has, lacks = wanted[what]
+            assert set(other.genres) & has, (question, reply)
+            assert not set(other.genres) & lacks, (question, reply)
+        elif what in {"another", "shown", "older", "newer"}:
+            assert other is not film
+            assert other.genres[0] == film.genres[0], (question, reply)
+            if what in {"older", "newer"}:
+                assert (other.year < film.year) == (what == "older"), (question, reply)
+        elif what:
+            assert other is film, (question, reply)
+    assert min(asked[what] for what in [*wanted, "another", "shown", "older", "newer"]) > 10, asked
 
 
 def test_a_wish_by_mood_gets_a_film_that_suits_it(writer):
@@ -109,9 +123,15 @@ def test_a_wish_by_mood_gets_a_film_that_suits_it(writer):
     assert all(
         any(suits(film, mood) for film in writer.films) for mood in writer.grammar.films["moods"]
     )
+    of_line = {line: mood for mood in writer.grammar.films["moods"] for line in mood["say"]}
+    num_checked = 0
     for _ in range(300):
-        _, reply = talk.mood_turn(rng.choice(writer.films), rng)
-        assert any(film.title in reply for film in writer.films)
+        question, reply = talk.mood_turn(rng.choice(writer.films), rng)
+        named = [film for film in writer.films if film.title in reply]
+        if question in of_line:  # else the line was varied
+            assert any(suits(film, of_line[question]) for film in named), (question, reply)
+            num_checked += 1
+    assert num_checked > 50
 
 
 def test_taste_is_asked_of_people_where_it_is_known_and_answered_by_it(writer):

@@ -42,3 +42,10 @@ def test_runs_of_different_models_have_no_mean(tmp_path):
     second = make_run(tmp_path / "second", 1, bias=torch.ones(2))
     with pytest.raises(ValueError, match="other tensors"):
         mean_of([first, second], tmp_path / "mean")
+
+
+def test_one_run_has_no_mean(tmp_path):
+    only = make_run(tmp_path / "only", 1, weight=torch.ones(2))
+    with pytest.raises(ValueError, match="at least two"):
+        mean_of([only], tmp_path / "mean", share=0.5)
+    assert not (tmp_path / "mean").exists()

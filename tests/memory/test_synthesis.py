@@ -15,7 +15,7 @@ from agent.memory.questions import (
     is_supported,
     parse_pairs,
 )
-from agent.memory.synthesis import deal
+from agent.memory.synthesis import deal, is_sure
 from agent.memory.tables import Turn
 from agent.memory.teacher import (
     agrees,
@@ -194,6 +194,15 @@ def test_the_teacher_agrees_only_if_it_asserts_the_value():
 def test_what_only_a_reply_asked_for_is_no_evidence(question, value, answer, is_right):
     turns = [turn(1, "I live in Turin now.", reply="And you live in Oslo, right?")]
     assert is_evident(pair(question, value), answer, turns) == is_right
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "sure"),
+    [(1, 0, False), (2, 0, True), (2, 1, True), (3, 2, False), (4, 2, True), (0, 3, False)],
+)
+def test_a_fact_needs_two_wordings_and_two_thirds_of_them(right, wrong, sure):
+    wordings = [(pair("Where?", "Turin"), True)] * right + [(pair("Who?", "Turin"), False)] * wrong
+    assert is_sure(wordings) is sure
 
 
 @pytest.mark.parametrize(
