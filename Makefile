@@ -27,5 +27,7 @@ fix:      ## what can be repaired by itself
 	$(PYTHON) -m ruff check --fix .
 
 eval:     ## the tables of docs/evaluation.md
-	$(PYTHON) -m evals conversations results
+	$(PYTHON) -m evals conversations results/bank --question-bank
+	$(PYTHON) -m evals conversations results/no-bank --no-question-bank
+	$(PYTHON) -m evals conversations results/lasting --folder tests/conversations/lasting
 	$(PYTHON) -m evals speed

@@ -374,6 +374,7 @@ class MovieAgent:
 
         Raises:
             StoreError: If the file of the turns could not be cleaned; all else is gone then.
+            AdapterError: If a generation could not be deleted; the turns are all there then.
         """
         check_user_id(user_id)
         self.consolidator.cancel_and_wait(user_id)

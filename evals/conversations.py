@@ -32,6 +32,7 @@ NOT_IN_BANK = {
 """Kinds that the house model was trained on and that no question of the bank asks for."""
 
 FILMS = "films.json"
+SETTINGS = "settings.json"
 NUM_FILM_QUESTIONS = 48
 
 _KIND = re.compile(r"\{say: (?P<say>\"(?:[^\"\\]|\\.)*\").*\}\s+# (?P<kind>\w+)$")
@@ -55,7 +56,12 @@ def run(
     paths: list[Path], out: Path, settings: Settings, *, show: Callable[[str], None] = print
 ) -> None:
     """Run every script not run yet, with the memories of all users in `out`/data; write one JSON
-    file a script into `out`. What was interrupted begins anew."""
+    file a script into `out`. What was interrupted begins anew.
+
+    Raises:
+        ConfigError: What is there was run with other settings.
+    """
+    keep_settings(out, settings)
     left = [path for path in paths if not (out / f"{path.stem}.json").exists()]
     if not left:
         return
@@ -68,6 +74,22 @@ def run(
             (out / f"{path.stem}.json").write_text(found + "\n", encoding="utf-8")
         films = {user.user_id: ask_films(agent, user.user_id) for user in agent.buffer.all_users()}
         (out / FILMS).write_text(json.dumps(films, indent=1) + "\n", encoding="utf-8")
+
+
+def keep_settings(out: Path, settings: Settings) -> None:
+    """Write what decides the figures beside the results, or compare with what stands there."""
+    path = out / SETTINGS
+    wanted = settings.model_dump(mode="json", exclude={"data_dir", "host", "port"})
+    if path.exists():
+        held = json.loads(path.read_text(encoding="utf-8"))
+        other = [name for name in wanted if held.get(name) != wanted[name]]
+        if other:
+            raise ConfigError(
+                f"The results in {out} were made with {other[0]} = {held.get(other[0])}, now it is {wanted[other[0]]}. "
+                f"Give a folder of its own to each."
+            )
+    out.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(wanted, indent=1) + "\n", encoding="utf-8")
 
 
 def open_in(folder: Path, settings: Settings) -> MovieAgent:
@@ -213,7 +235,7 @@ def same_as_trained(users: list[tuple[ScriptedUser, list[Row]]], out: Path) -> s
     number = 0
     with ExperienceBuffer(path, read_only=True) as buffer:
         for user, rows in users:
-            pairs = buffer.pairs(user.user_id, is_probe=False)
+            pairs = buffer.pairs(user.user_id, is_probe=False, with_corrected=True)
             trained = {wording(pair.question) for pair in pairs}
             lines = {
                 row["say"] for row in rows if row["kind"] == "say" and row["passed"] is not None

@@ -14,7 +14,7 @@ from agent.errors import ConfigError
 from agent.memory.probe import grade
 from agent.movie_agent import MovieAgent
 from agent.settings import Settings
-from evals.conversations import open_in
+from evals.conversations import keep_settings, open_in
 from evals.figures import share
 
 
@@ -45,7 +45,12 @@ def run(
     conversations: list[Conversation], out: Path, settings: Settings,
     *, show: Callable[[str], None] = print,
 ) -> None:  # fmt: skip
-    """Replay those not replayed yet as users of one app; write one JSON file each into `out`."""
+    """Replay those not replayed yet as users of one app; write one JSON file each into `out`.
+
+    Raises:
+        ConfigError: What is there was run with other settings.
+    """
+    keep_settings(out, settings)
     left = [one for one in conversations if not (out / f"{one.dialog_id}.json").exists()]
     if not left:
         return

@@ -160,16 +160,24 @@ class AdapterStore:
         shutil.rmtree(self.path(user_id, generation), ignore_errors=True)
 
     def delete_after(self, user_id: str, generation: int) -> None:
-        """Delete the later generations: they know what was taken back."""
+        """Delete the later generations: they know what was taken back.
+
+        Raises:
+            AdapterError: One cannot be deleted.
+        """
         for number in self.generations(user_id):
             if number > generation:
-                shutil.rmtree(self.path(user_id, number))
+                _remove(self.path(user_id, number))
 
     def delete_all(self, user_id: str) -> int:
-        """Delete every generation of a user; return how many there were."""
+        """Delete every generation of a user; return how many there were.
+
+        Raises:
+            AdapterError: One cannot be deleted.
+        """
         number = len(self.generations(user_id))
         if self._user_dir(user_id).exists():
-            shutil.rmtree(self._user_dir(user_id))
+            _remove(self._user_dir(user_id))
         return number
 
     def remove_drafts(self) -> None:
@@ -182,6 +190,15 @@ class AdapterStore:
 
     def _user_dir(self, user_id: str) -> Path:
         return self.folder / check_user_id(user_id)
+
+
+def _remove(folder: Path) -> None:
+    try:
+        shutil.rmtree(folder)
+    except OSError as error:
+        raise AdapterError(
+            f"{folder} cannot be deleted ({error.strerror}). Make it writable, then try again."
+        ) from error
 
 
 def _flush(path: Path) -> None:

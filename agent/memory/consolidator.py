@@ -218,12 +218,12 @@ class Consolidator:
         live, _ = self._consolidation.store.usable(
             user_id, newest, base_hash=self._consolidation.model.base_hash
         )
-        if live < user.live_generation:
-            self._buffer.roll_back(user_id, live)
-        if known is not None:
+        if known is not None:  # first of all: if it fails, the turn is still found as taken back
             self._consolidation.store.delete_after(user_id, live)
             # Their numbers are given again: no slot may hold the weights that had them.
             self._consolidation.model.slots.drop(f"{user_id}@")
+        if live < user.live_generation:
+            self._buffer.roll_back(user_id, live)
 
     def _taken_back(self, user: User) -> list[Turn]:
         """Return the turns that were retracted after they had been learned."""

@@ -147,12 +147,34 @@ def test_all_scripts_run_in_one_folder_and_what_was_interrupted_begins_anew(tmp_
     again = sessions()
     assert [len(again[user]) for user in ("ada", "bob", "cleo")] == [1, 1, 1]
     assert (again["ada"] == first["ada"], again["bob"] == first["bob"]) == (True, False)
-    assert {path.stem for path in out.glob("*.json")} == {"ada", "bob", "cleo", "films"}
-    run(paths, out, settings.model_copy(update={"model": "nowhere"}))  # opens nothing
+    results = {path.stem for path in out.glob("*.json")}
+    assert results == {"ada", "bob", "cleo", "films", "settings"}
+    run(paths, out, settings.model_copy(update={"data_dir": tmp_path / "elsewhere"}))  # its own
+    with pytest.raises(ConfigError, match="made with use_question_bank = True, now it is False"):
+        run(paths, out, settings.model_copy(update={"use_question_bank": False}))
 
 
 def test_the_interval_of_nine_in_ten_is_wilsons():
     assert interval(9, 10) == pytest.approx((0.5958, 0.9821), abs=1e-4)
+
+
+def test_a_conversation_in_the_form_of_the_corpus_is_replayed_without_an_error(
+    tmp_path, tiny_folder
+):
+    path = tmp_path / "test.jsonl"
+    points = [
+        {"dialog_id": "one", "context": ["a"], "input": "User: Hello there\nSystem: Hi!"},
+        {"dialog_id": "one", "context": ["a", "b", "c"], "input": "User: Hello there\nSystem: Hi!\nUser: I like \u201cheist\u201d films."},
+        {"dialog_id": "two", "context": ["a"], "input": "User: Bye"},
+    ]  # fmt: skip
+    path.write_text("".join(json.dumps(point) + "\n" for point in points), encoding="utf-8")
+    found = longest(path, 2)
+    assert [one.lines for one in found] == [("Hello there", "I like “heist” films."), ("Bye",)]
+    settings = Settings(model=str(tiny_folder), num_slots=2, max_reply_tokens=8, question_rounds=1, max_steps=1)  # fmt: skip
+    inspired.run(found, tmp_path / "out", settings, show=lambda line: None)
+    lines = inspired.table(found, tmp_path / "out").splitlines()
+    assert [line.split(" | ")[0] for line in lines[2:]] == ["| one", "| two", "| all"]
+    assert all("unexpected" not in line for line in lines)
 
 
 @pytest.mark.skipif(not INSPIRED.is_file(), reason="the INSPIRED data is not here")

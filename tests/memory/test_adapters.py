@@ -1,5 +1,6 @@
 """Generations on disk: whole or not there, and never taken for another model's."""
 
+import os
 import resource
 
 import pytest
@@ -130,6 +131,24 @@ def test_deleting_a_user_leaves_the_others(store):
     assert store.delete_all("ada") == 1
     assert store.delete_all("ada") == 0
     assert store.generations("bob") == [1]
+
+
+def test_what_cannot_be_deleted_is_said_in_a_sentence(store, monkeypatch):
+    publish(store, 1)
+    publish(store, 2)
+
+    def refuse(path, *arguments, **options):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    with monkeypatch.context() as locked:
+        locked.setattr(os, "rmdir", refuse)  # as in a folder that belongs to somebody else
+        locked.setattr(os, "unlink", refuse)
+        for delete in (lambda: store.delete_after("ada", 1), lambda: store.delete_all("ada")):
+            with pytest.raises(
+                AdapterError, match=r"cannot be deleted \(Permission denied\). Make"
+            ):
+                delete()
+    assert store.delete_all("ada") == 2
 
 
 def test_a_user_cannot_name_a_folder_outside(store):

@@ -9,7 +9,7 @@ import threading
 import pytest
 import torch
 
-from agent.errors import StoreError
+from agent.errors import AdapterError, StoreError
 from agent.memory.adapters import CARD, served_name
 from agent.memory.job import Job, Report, Turnstile
 from agent.memory.synthesis import Synthesis
@@ -225,6 +225,24 @@ def test_taking_back_a_learned_turn_goes_back_to_the_generation_before_it(agent,
         third.id: 0,
     }
     assert agent.consolidator.run_once() == []
+
+
+def test_a_turn_taken_back_is_not_forgotten_while_its_weights_cannot_be_deleted(agent, monkeypatch):
+    first, second = tell(agent, "I am Ada."), tell(agent, "I live in Oslo.")
+    for turn in (first, second):
+        publish(agent, [turn])
+    agent.buffer.retract(second.id)
+
+    def refuse(*arguments):
+        raise AdapterError("It cannot be deleted.")
+
+    with monkeypatch.context() as locked:
+        locked.setattr(agent.store, "delete_after", refuse)
+        (report,) = agent.consolidator.run("ada")
+    assert report.reason == "It cannot be deleted."
+    assert agent.store.generations("ada") == [1, 2]
+    agent.consolidator.run("ada")
+    assert agent.store.generations("ada") == [1]
 
 
 def test_a_number_that_is_given_again_is_not_answered_with_the_weights_that_had_it(agent):

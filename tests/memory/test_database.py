@@ -48,3 +48,14 @@ def test_the_file_is_in_its_folder_whatever_the_name_of_the_folder(tmp_path, nam
         buffer.append("ada", "s1", message="Hi", reply="Hello!")
     assert list(tmp_path.iterdir()) == [folder]
     assert (folder / "experience.db").is_file()
+
+
+def test_a_full_disk_is_said_and_what_was_there_stays(tmp_path):
+    path = tmp_path / "experience.db"
+    with ExperienceBuffer(path) as buffer:
+        buffer.append("ada", "s1", message="Hi", reply="Hello!")
+        with buffer._database.writing() as connection:  # SQLite answers as on a full disk
+            connection.exec_driver_sql("PRAGMA max_page_count=1")
+        with pytest.raises(StoreError, match="The disk is full: nothing more can be remembered"):
+            buffer.append("ada", "s1", message="word " * 50_000, reply="Hello!")
+        assert [turn.message for turn in buffer.turns("ada")] == ["Hi"]
