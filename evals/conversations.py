@@ -106,9 +106,9 @@ def adapter_of(agent: MovieAgent, user_id: str | None) -> AbstractContextManager
 
 
 def ask_films(agent: MovieAgent, user_id: str) -> dict[str, list[bool]]:
-    """Return which questions about films of the catalogue are answered rightly, by the base and
-    with the user's adapter: the other half of the damage."""
-    films = random.Random(0).sample(agent.catalogue.films, NUM_FILM_QUESTIONS // 2)
+    """Return which questions about films of the catalogue, others for each user, are answered rightly
+    by the base and with the user's adapter: the other half of the damage."""
+    films = random.Random(user_id).sample(agent.catalogue.films, NUM_FILM_QUESTIONS // 2)
     asked = [(f"Who directed {film.title}?", list(film.directors)) for film in films]
     asked += [(f"When did {film.title} come out?", [str(film.year)]) for film in films]
     found = {}
