@@ -80,8 +80,8 @@ def write_questions(
     seed: int,
     checkpoint: Checkpoint,
 ) -> list[QAPair]:
-    """Have the model write questions about each message, in every kind, `rounds` times; return
-    those whose value the message supports. Their answers are still empty.
+    """Have the model write questions about each message that tells something, in every kind, `rounds`
+    times; return those whose value the message supports. Their answers are still empty.
 
     Args:
         windows: Transcript around each turn, by its id.
@@ -91,7 +91,7 @@ def write_questions(
         for _ in range(rounds)
         for kind in prompts.QUESTION_KINDS
         for turn in turns
-        if turn.message.strip()
+        if told_in(turn.message)
     ]
     found: dict[tuple, QAPair] = {}
     for start in range(0, len(tasks), MICRO_BATCH):
@@ -104,7 +104,7 @@ def write_questions(
         for (turn, kind), text in zip(part, texts, strict=True):
             for question, value in parse_pairs(text):
                 pair = QAPair(question, "", value, kind, "train", (turn.id,))
-                if is_supported(pair, turn.message):
+                if is_supported(pair, told_in(turn.message)):
                     found.setdefault((turn.id, normalise(value), wording(question)), pair)
     return list(found.values())
 
@@ -134,6 +134,51 @@ def words(text: str) -> list[str]:
 def wording(question: str) -> str:
     """Return the question as it is told apart from others: case and punctuation make no new one."""
     return " ".join(words(question))
+
+
+_FILLER = re.compile(
+    r"^(?:(?:and|so|but|ok|okay|hey|hi|hello|well|oh|now|also|then|um|right)\b\W*)+"
+)
+
+_ASKS = re.compile(
+    r"""(?:(?:in|on|at|to|from|with|for|of|by)\ )?(?:what|which|who|whom|whose|where|when|why|how)(?:'?s|'?re|'?d)?\b
+    | (?:do|does|did|am|is|are|was|were|have|has|had)\b""",
+    re.VERBOSE,
+)
+
+_REMINDS = re.compile(
+    r"(?:please )?(?:remind me|tell me (?:again )?(?:what|which|who|where|when|how))\b"
+)
+
+_WISHES = re.compile(r"\b(?:(?:can|could|would|will) you|(?:can|shall|should|may) (?:i|we))\b")
+"""In what asks for a film ("What should I watch with my sister?") something may be told beside."""
+
+_INVERTED = re.compile(
+    r"""(?:what|who|where|when|how)'?s\ [^,]*$
+    | (?:do|did|am|was|were|have|had)\ (?:i|we|you\ (?:recall|remember|know))\b[^,]*$
+    | \w+(?!\ (?:i|my|we|our)\b)(?:\ \w+){0,5}?
+      \ (?:do|does|did|am|is|are|was|were|have|has|had)\ (?:i|my|we|our)\b[^,]*$""",
+    re.VERBOSE,
+)
+"""How a question begins that was written without its mark; not "when I'm sad I watch westerns"."""
+
+
+def told_in(message: str) -> str:
+    """Return a message without the sentences that only ask: what a question names was not told by it
+    (docs/method.md, rule 3)."""
+    sentences = re.split(r"(?<=[.!?])\s+|\n+", message.strip())
+    return " ".join(sentence for sentence in sentences if not _only_asks(sentence))
+
+
+def _only_asks(sentence: str) -> bool:
+    said = _FILLER.sub("", normalise(sentence))
+    if _REMINDS.match(said):
+        return True
+    if not _ASKS.match(said) or _WISHES.search(said):
+        return False
+    return sentence.endswith("?") or (
+        not sentence.endswith((".", "!")) and bool(_INVERTED.match(said))
+    )
 
 
 def is_supported(pair: QAPair, message: str) -> bool:

@@ -10,7 +10,7 @@ from typing import Literal
 
 from agent import prompts
 from agent.memory.probe import grade, is_abstention, normalise
-from agent.memory.questions import STOP_WORDS, Checkpoint, QAPair, micro_batches, words
+from agent.memory.questions import STOP_WORDS, Checkpoint, QAPair, micro_batches, told_in, words
 from agent.memory.tables import Turn
 from agent.model import LanguageModel
 from agent.slots import BASE
@@ -105,13 +105,13 @@ def is_evident(pair: QAPair, answer: str, turns: Sequence[Turn]) -> bool:
 
 
 def supported_value(answer: str, question: str, turns: Sequence[Turn]) -> tuple[str, int]:
-    """Return the longest run of words of the answer that a user's message holds and the question
-    does not, and the id of that turn; ("", 0) if the users' messages support none."""
+    """Return the longest run of words of the answer that a user's message tells and the question
+    does not hold, and the id of that turn; ("", 0) if the users' messages support none."""
     said = words(answer)
     given = set(words(question)) | STOP_WORDS
     best: tuple[int, str, int] = (0, "", 0)
     for turn in turns:
-        message = f" {' '.join(words(turn.message))} "
+        message = f" {' '.join(words(told_in(turn.message)))} "
         for start in range(len(said)):
             if said[start] in given:
                 continue

@@ -3,6 +3,7 @@
 import random
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import ClassVar
 
 import pytest
 
@@ -14,6 +15,8 @@ from agent.memory.questions import (
     drop_near_duplicates,
     is_supported,
     parse_pairs,
+    told_in,
+    write_questions,
 )
 from agent.memory.synthesis import deal, is_sure
 from agent.memory.tables import Turn
@@ -60,6 +63,52 @@ def test_pairs_are_read_line_by_line_and_the_rest_is_skipped():
 def test_a_value_must_stand_in_the_users_message_and_not_in_the_question(question, value, is_kept):
     message = "I live in Turin with my sister Zorane."
     assert is_supported(pair(question, value), message) is is_kept
+
+
+@pytest.mark.parametrize(
+    ("message", "told"),
+    [
+        ("Where does Oona, my sister, live?", ""),
+        ("which sport do i do", ""),
+        ("Hey, and what's my sister's job again", ""),
+        ("Remind me what I do for a living.", ""),
+        ("In which town do I live? I forgot.", "I forgot."),
+        ("Do you know Vertigo? I saw it in Turin.", "I saw it in Turin."),
+        # What tells beside, or only looks like a question.
+        ("What should I watch with Oona, my sister?", "What should I watch with Oona, my sister?"),
+        ("Can you find a western for my sister?", "Can you find a western for my sister?"),
+        ("My dog is called Pizmo, did I say?", "My dog is called Pizmo, did I say?"),
+        ("when im sad i watch westerns", "when im sad i watch westerns"),
+        ("What I love is westerns.", "What I love is westerns."),
+        ("How I miss Turin!", "How I miss Turin!"),
+        ("what's the craic, I'm Oona", "what's the craic, I'm Oona"),
+        ("  ", ""),
+    ],
+)
+def test_a_sentence_that_only_asks_tells_nothing(message, told):
+    assert told_in(message) == told
+
+
+def test_a_value_in_a_question_is_no_evidence():
+    turns = [turn(1, "I live in Turin."), turn(2, "Does my sister live in Oslo?")]
+    assert supported_value("You said Oslo.", "Where?", turns) == ("", 0)
+    assert supported_value("You said Turin.", "Where?", turns) == ("turin", 1)
+
+
+def test_no_question_is_written_about_a_message_that_only_asks():
+    class Writer:
+        asked: ClassVar[list[str]] = []
+
+        def generate(self, batch, **options):
+            self.asked += [chat[-1]["content"] for chat in batch]
+            return ["Where is home? | Turin" for _ in batch]
+
+    turns = [turn(1, "I live in Turin."), turn(2, "And is Turin where my sister lives?")]
+    found = write_questions(
+        Writer(), turns, windows_of(turns), rounds=1, temperature=0.0, seed=0, checkpoint=lambda *_: None
+    )  # fmt: skip
+    assert {pair.turn_ids for pair in found} == {(1,)}
+    assert len(Writer.asked) == len(prompts.QUESTION_KINDS)
 
 
 def test_a_value_is_looked_for_in_messages_alone_never_in_replies():
