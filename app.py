@@ -44,9 +44,8 @@ def run(
 
 def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    for name in ("httpx", "alembic"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # warns of kernels nobody needs
+    for name in ("httpx", "alembic", "bitsandbytes"):  # the last warns of kernels nobody needs
+        logging.getLogger(name).setLevel(logging.ERROR)
     try:
         return app(standalone_mode=False) or 0
     except AgentError as error:

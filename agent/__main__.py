@@ -160,7 +160,7 @@ def consolidate(
 @app.command()
 def probe(
     user: User,
-    question: str,
+    question: Annotated[str, typer.Argument(help="in quotes")],
     memory: Annotated[str, typer.Option(help="on, off or prompt")] = "on",
     data_dir: DataDir = None,
     model: Model = None,
@@ -173,7 +173,8 @@ def probe(
 
 @app.command()
 def status(
-    user: Annotated[str | None, typer.Option("--user")] = None, data_dir: DataDir = None
+    user: Annotated[str | None, typer.Option(help="only this user, by id")] = None,
+    data_dir: DataDir = None,
 ) -> None:
     """Say what is stored, learned and pending."""
     from agent.memory.adapters import AdapterStore
@@ -214,7 +215,7 @@ def adapter_line(store, user_id: str, generation: int) -> str:
 @app.command()
 def forget(
     user: User,
-    all_: Annotated[bool, typer.Option("--all", help="everything of this user")] = False,
+    all_: Annotated[bool, typer.Option("--all", help="everything of this user; needed")] = False,
     yes: Annotated[bool, typer.Option(help="do not ask")] = False,
     data_dir: DataDir = None,
     model: Model = None,

@@ -74,8 +74,8 @@ class MovieAgent:
             for piece in agent.reply("ada", "chat-1", "Hi, I'm Ada."):
                 print(piece, end="")
 
-    Promises: a turn shown as answered is on disk; a turn is in the prompt until
-    the weights know it; a reply uses its user's adapter and no other.
+    Promises: a turn shown as answered is on disk; a turn is in the prompt until a generation that
+    learned its slice has passed its probe; a reply uses its user's adapter and no other.
 
     Threads: all methods may be called from any thread; a user's own replies should follow one
     another.

@@ -26,9 +26,9 @@ Results = Annotated[Path, typer.Argument(help="folder of the results, one JSON f
 @app.command()
 def conversations(
     results: Results,
-    folder: Path = ROOT / "tests" / "conversations",
+    folder: Annotated[Path, typer.Option(help="of scripted conversations")] = ROOT / "tests" / "conversations",
     question_bank: Annotated[bool | None, typer.Option(help="ask the general questions too")] = None,
-    seed: int | None = None,
+    seed: Annotated[int | None, typer.Option(help="of sampling and training [0]")] = None,
     show: Annotated[bool, typer.Option(help="print the tables of what is there, run nothing")] = False,
 ) -> None:  # fmt: skip
     """Run scripted conversations and print their figures."""
@@ -44,7 +44,7 @@ def conversations(
 def inspired(
     results: Results,
     data: Annotated[Path, typer.Option(help="test.jsonl of the corpus")],
-    number: int = 20,
+    number: Annotated[int, typer.Option(help="of conversations, the longest first")] = 20,
     show: Annotated[bool, typer.Option(help="print the table of what is there, run nothing")] = False,
 ) -> None:  # fmt: skip
     """Replay real conversations as users and print a row for each."""

@@ -6,6 +6,7 @@ python -m house train RUN --minutes 60   train, or go on training
 python -m house mean RUN A B             average the weights of runs A and B
 python -m house export RUN               write house/weights from a run
 python -m house exam                     what the exported model can do
+python -m house encoder RUN              train the sentence encoder of agent/data/encoder
 """
 
 import json
@@ -28,6 +29,8 @@ app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, rich
 HOUSE_WEIGHTS = Path(__file__).parent / "weights"
 
 Run = Annotated[Path, typer.Argument(help="folder of the run, for example house/runs/first")]
+Side = Annotated[str, typer.Option(help="wordings of train, dev or final")]
+Seed = Annotated[int, typer.Option(help="of all that is drawn")]
 
 
 def new_writer(side: str = "train", *, novel: bool = False) -> Writer:
@@ -51,7 +54,12 @@ def needed(run: Path, name: str, command: str) -> Path:
 
 
 @app.command()
-def text(number: int = 3, seed: int = 0, side: str = "train", level: float = 1.0) -> None:
+def text(
+    number: Annotated[int, typer.Option(help="of documents")] = 3,
+    seed: Seed = 0,
+    side: Side = "train",
+    level: Annotated[float, typer.Option(help="how much is told: 0 little, 2 much")] = 1.0,
+) -> None:
     """Print documents as the model reads them."""
     writer, rng = new_writer(side), random.Random(seed)
     for _ in range(number):
@@ -61,7 +69,11 @@ def text(number: int = 3, seed: int = 0, side: str = "train", level: float = 1.0
 
 
 @app.command()
-def tokenizer(run: Run, documents: int = 40_000, seed: int = 1) -> None:
+def tokenizer(
+    run: Run,
+    documents: Annotated[int, typer.Option(help="read for it")] = 40_000,
+    seed: Seed = 1,
+) -> None:
     """Train the tokenizer on a sample of the documents."""
     from house.tokenizer import train_tokenizer
 
@@ -77,7 +89,11 @@ def tokenizer(run: Run, documents: int = 40_000, seed: int = 1) -> None:
 
 @app.command()
 def train(
-    run: Run, tokens: float = 1e9, minutes: float = 180, decay: float = 0.3, seed: int = 0,
+    run: Run,
+    tokens: Annotated[float, typer.Option(help="where it ends")] = 1e9,
+    minutes: Annotated[float, typer.Option(help="where it ends, if sooner")] = 180,
+    decay: Annotated[float, typer.Option(help="last share of it, in which the rate falls to 0")] = 0.3,
+    seed: Seed = 0,
     start: Annotated[Path | None, typer.Option(help="folder of weights to begin with")] = None,
     peak: Annotated[float, typer.Option(help="factor of the learning rates")] = 1.0,
 ) -> None:  # fmt: skip
@@ -123,7 +139,10 @@ def mean(
 
 @app.command()
 def export(
-    run: Run, to: Path = HOUSE_WEIGHTS, seed: int = 0, hardware: str = "two CPU cores"
+    run: Run,
+    to: Annotated[Path, typer.Option(help="folder to write")] = HOUSE_WEIGHTS,
+    seed: Annotated[int, typer.Option(help="of the run, for the card")] = 0,
+    hardware: Annotated[str, typer.Option(help="for the card")] = "two CPU cores",
 ) -> None:
     """Copy the weights of a finished run to where the app finds them, with tokenizer and card."""
     import shutil
@@ -159,7 +178,11 @@ def total_of(state: dict, name: str) -> float:
 
 @app.command()
 def exam(
-    model: str = "house", side: str = "final", people: int = 60, facts: int = 8, seed: int = 0,
+    model: Annotated[str, typer.Option(help="house, a folder, or a hub id")] = "house",
+    side: Side = "final",
+    people: Annotated[int, typer.Option(help="invented users")] = 60,
+    facts: Annotated[int, typer.Option(help="that each of them tells")] = 8,
+    seed: Seed = 0,
     save: Annotated[bool, typer.Option(help="write the marks into the model's card")] = False,
     show: Annotated[bool, typer.Option(help="print every item that was wrong")] = False,
 ) -> None:  # fmt: skip
@@ -188,7 +211,11 @@ def exam(
 
 
 @app.command()
-def encoder(run: Run, to: Path = Path("agent/data/encoder"), steps: int = 2000) -> None:
+def encoder(
+    run: Run,
+    to: Annotated[Path, typer.Option(help="folder to write")] = Path("agent/data/encoder"),
+    steps: Annotated[int, typer.Option(help="of training")] = 2000,
+) -> None:
     """Train the sentence encoder that agent/memory/encoder.py loads."""
     from transformers import AutoTokenizer
 

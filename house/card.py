@@ -33,8 +33,8 @@ not told, and knows the films of `agent/data/films.csv`. For anything else it is
 | architecture | Qwen3: {layers} layers, width {width}, context {context} |
 | vocabulary | {vocabulary}, byte-level BPE, trained on the same text |
 | data | {tokens:.1f} M tokens of documents that `house/` writes, each read once; no other text |
-| training | {steps} steps, {hours:.1f} hours on {hardware}, seed {seed} |
-| weights | the mean of those of {mean_of} runs, of which some were such means before, each begun with what another had learned ([model soups](https://arxiv.org/abs/2203.05482)) |
+| training | {steps} steps, {hours:.1f} hours in all: {hardware}; seed {seed} |
+| weights | the mean of {mean_of} runs ([model soups](https://arxiv.org/abs/2203.05482)), weighted as `docs/lab_book.md` says |
 | made by | `python -m house train`, `mean`, `export`, `exam` |
 | sha256 of `agent/prompts.py` | `{prompts}` |
 

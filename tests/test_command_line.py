@@ -3,19 +3,23 @@
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 import pytest
+import typer
 
+from agent.__main__ import app as agent_app
 from agent.__main__ import describe, main
 from agent.memory.adapters import AdapterStore
 from agent.memory.buffer import ExperienceBuffer
 from agent.memory.folder import lock_folder
 from agent.memory.job import Report
-from agent.settings import model_folder
+from agent.settings import Settings, model_folder
+from app import app as page_app
 
 ROOT = Path(__file__).parent.parent
 
@@ -319,6 +323,24 @@ def test_a_figure_that_was_not_measured_is_a_dash(command):
         "recall": 0.9, "floor": 0.0, "abstention": None, "damage_nats": 0.01
     }  # fmt: skip
     assert "Recall 0.90 (floor 0.00), abstention –, damage 0.010 nats" in describe(report)
+
+
+@pytest.mark.parametrize("app", [page_app, agent_app])
+def test_the_defaults_that_a_help_text_names_are_those_of_the_settings(app):
+    top = typer.main.get_command(app)
+    commands = top.commands.values() if hasattr(top, "commands") else [top]
+    named = {
+        (option.name, found[1])
+        for command in commands
+        for option in command.params
+        if (found := re.search(r" \[(\w+)\]$", getattr(option, "help", None) or ""))
+    }
+    assert named
+    fields = Settings.model_fields
+    assert {(name, float(value) if value.isdigit() else value) for name, value in named} == {
+        (name, fields[name].default if isinstance(fields[name].default, int | float) else str(fields[name].default))
+        for name, _ in named
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("is_published", [True, False])

@@ -232,6 +232,18 @@ def test_no_generation_of_one_user_answers_another(agent):
     assert bobs.prompt_tokens == tokens_of(agent, QUESTION)
 
 
+def test_a_reply_ends_with_the_generation_it_began_with(make_agent, tiny_model):
+    agent = make_agent(tiny_model, max_reply_tokens=60)
+    learn(agent, seed=1)
+    whole = agent.probe("ada", QUESTION).text
+    pieces = iter(agent.reply("ada", "s1", QUESTION))
+    text = next(pieces)
+    learn(agent, seed=2)
+    text += "".join(pieces)
+    assert text == whole
+    assert agent.probe("ada", QUESTION).generation == 2
+
+
 def test_a_reply_begun_before_its_user_was_forgotten_leaves_nothing(agent, monkeypatch):
     tell(agent)
     real = agent.buffer.pending

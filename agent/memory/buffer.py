@@ -182,12 +182,6 @@ class ExperienceBuffer:
             )
         return Turn(**row._mapping) if row else None
 
-    def set_feedback(self, turn_id: int, feedback: str | None) -> None:
-        with self._database.writing() as connection:
-            connection.execute(
-                turns.update().where(turns.c.id == turn_id).values(feedback=feedback)
-            )
-
     def retry(self, user_id: str) -> None:
         """Let the consolidator try the unlearned turns again."""
         with self._database.writing() as connection:

@@ -8,6 +8,8 @@ from typing import ClassVar
 import pytest
 
 from agent import prompts
+from agent.catalogue import Catalogue
+from agent.memory.bank import QuestionBank
 from agent.memory.lesson import Asked, Lesson, with_talk
 from agent.memory.questions import (
     MAX_YES_OR_NO,
@@ -18,7 +20,14 @@ from agent.memory.questions import (
     told_in,
     write_questions,
 )
-from agent.memory.synthesis import deal, is_sure
+from agent.memory.synthesis import (
+    NUM_TASTE_FILMS,
+    ask_about_films,
+    ask_openly,
+    deal,
+    is_sure,
+    tell_now,
+)
 from agent.memory.tables import Turn
 from agent.memory.teacher import (
     agrees,
@@ -31,6 +40,7 @@ from agent.memory.teacher import (
     transcript_of,
     windows_of,
 )
+from agent.slots import BASE
 
 
 def turn(number: int, message: str, reply: str = "Noted!", session: str = "s1") -> Turn:
@@ -314,3 +324,56 @@ def test_questions_of_the_same_context_are_answered_together_and_each_keeps_its_
     assert answers == alone
     assert len(set(answers)) > 1
     assert looks == [("teacher", 0, 4), ("teacher", 2, 4)]
+
+
+class Echo:
+    """Says what the message before the question tells, or what stands in the system prompt."""
+
+    def __init__(self, said=""):
+        self.said = said
+
+    def generate(self, batch, **options):
+        return [chat[-3]["content"] if len(chat) > 2 else self.said for chat in batch]
+
+
+def test_requests_for_a_film_and_a_summary_are_always_learned_as_the_teacher_answers_them():
+    bank = QuestionBank.load()
+    found = ask_openly(Echo("Unforgiven, then."), bank, "x", BASE, checkpoint=lambda *_: None)
+    assert [(one.question, one.kind) for one in found] == [
+        *((question, "recommend") for question in bank.recommend),
+        *((question, "summary") for question in bank.summary),
+    ]
+    assert {(one.answer, one.value, one.use) for one in found} == {
+        ("Unforgiven, then.", "", "train")
+    }
+    assert prompts.RECOMMEND in bank.recommend
+    silent = Echo("You haven't told me that yet.")
+    assert ask_openly(silent, bank, "x", BASE, checkpoint=lambda *_: None) == []
+
+
+def test_what_is_asked_to_recommend_is_learned_of_other_films_and_of_those_that_were_named():
+    found = ask_about_films(
+        Echo("Yes."), Catalogue.load(), "x", [turn(1, "I saw Unforgiven last night.")],
+        random.Random(0), BASE, checkpoint=lambda *_: None,
+    )  # fmt: skip
+    asked = [one.question for one in found]
+    assert asked[:2] == [prompts.LOVED_GENRE[0], prompts.HATED_GENRE[0]]
+    assert prompts.HAVE_SEEN.format(title="Unforgiven") in asked
+    assert sum(question.startswith("Would I enjoy") for question in asked) == NUM_TASTE_FILMS
+
+
+def test_a_value_in_the_chat_itself_is_trained_to_win_for_what_was_told_and_what_never_was():
+    bank = QuestionBank.load()
+    turns = [turn(1, "I live in Turin."), turn(2, "My dog is called Pizmo.")]
+    pairs = [pair("Where do I live?", "Turin"), pair("What is my dog called?", "Pizmo", turn_id=2)]
+    found = tell_now(
+        Echo(), bank, "x", turns, pairs, random.Random(0), checkpoint=lambda *_: None
+    )  # fmt: skip
+    told = {(one.question, one.before[0][0]) for one in found}
+    assert ("Where do I live?", "I live in Pizmo.") in told
+    assert ("What is my dog called?", "My dog is called Turin.") in told
+    assert {(entry["ask"], entry["say"]) for entry in bank.told_now} <= told
+    assert {one.kind for one in found} == {"told now"}
+    assert tell_now(
+        Teacher({"": "You said Oslo."}), bank, "x", turns, pairs, random.Random(0), checkpoint=lambda *_: None
+    ) == []  # fmt: skip

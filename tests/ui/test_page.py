@@ -142,6 +142,20 @@ def test_the_send_button_does_what_enter_does(visit):
     expect(messages(page)).to_have_text("Hello there")
 
 
+def test_stop_ends_a_reply_and_says_so(visit):
+    page = visit("Ugo")
+    page.evaluate(
+        """setInterval(() => {
+            const stop = document.querySelector("#stop");
+            if (!stop.disabled) stop.click();
+        }, 5)"""
+    )  # quicker than a hand: a reply takes less than a second
+    page.locator("#message textarea").fill("What do you know about films from Japan?")
+    page.locator("#message textarea").press("Enter")
+    expect(page.locator("#cost")).to_contain_text(re.compile("[Ss]topped"))
+    expect(page.locator("#stop")).to_be_disabled()
+
+
 def test_an_empty_message_is_refused_in_a_sentence(app, visit):
     page = visit("Cleo")
     page.locator("#message textarea").fill("   ")
