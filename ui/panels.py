@@ -87,7 +87,7 @@ def _panel(desk: Desk, page: "Page") -> Panel:
     lines = [f"**{len(waiting)} waiting to be learned**"]
     if pending:
         tokens = sum(agent.model.count_tokens(turn.message + turn.reply) for turn in pending)
-        lines[0] += f": {tokens} tokens of each prompt, 0 after"
+        lines[0] += f": {tokens} tokens of each prompt until then"
     if waiting and not is_mine and not (reports and _has_failed(reports[0], waiting[-1])):
         lines.append(f"Learned after {desk.settings.idle_seconds:.0f} s of quiet, or now.")
     if generation:
@@ -157,8 +157,7 @@ def progress_bar(progress: "Progress") -> str:
     share = before + (after - before) * progress.done / max(progress.total, 1)
     step = f" {progress.done} of {progress.total}" if progress.total > 1 else ""
     left = f", about {progress.seconds_left:.0f} s left here" if progress.seconds_left else ""
-    loss = f", loss {progress.loss:.3f} nats" if progress.loss is not None else ""
     return (
         f'<progress max="1" value="{share:.3f}" aria-label="Learning"></progress>'
-        f"<p>{words.capitalize()}{step}{loss}{left}. {progress.seconds:.0f} s so far.</p>"
+        f"<p>{words.capitalize()}{step}{left}. {progress.seconds:.0f} s so far.</p>"
     )

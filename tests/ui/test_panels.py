@@ -38,7 +38,7 @@ def test_the_panel_counts_what_waits_and_what_it_costs(desk, agent):
     assert tokens > 10
     now = panels.panel(desk, ADA)
     assert paragraphs(now) == [
-        f"**2 waiting to be learned**: {tokens} tokens of each prompt, 0 after",
+        f"**2 waiting to be learned**: {tokens} tokens of each prompt until then",
         "Learned after 90 s of quiet, or now.",
     ]
     assert (now.can_learn, now.can_retry, now.can_cancel) == (True, False, False)
