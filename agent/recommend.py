@@ -3,7 +3,7 @@
     every genre ── "Which genre do I love?", "... can't I stand?"    ─▶ P(westerns) against P(not told)
     best 300    ── "Would I enjoy Unforgiven (1992, western, drama)?" ─▶ P(yes)
                    order: its genres first, then P(yes); none of a hated genre
-    best 50     ── "Have I seen Unforgiven?"                          ─▶ seen ones dropped
+    best 50     ── that, and "Have I seen Unforgiven?"                ─▶ a "no" and seen ones dropped
     best n      ── the genre that is loved, else the whole reply       ─▶ the reason shown
 
 It reads the catalogue, the current chat and the weights, and nothing else: there is no table of
@@ -11,6 +11,7 @@ liked, hated or seen films anywhere. The genres come first because a small model
 was told, and badly what follows from it for a film (docs/lab_book.md).
 """
 
+import math
 import random
 import statistics
 from collections.abc import Sequence
@@ -41,8 +42,8 @@ BESIDE = 0.03
 chats: told second, a genre has 0.06 to 0.83 of it, any other at most 0.02 (docs/lab_book.md)."""
 
 HATED = 0.5
-"""Least probability that a genre is hated at which its films are left out, also if it was loved before.
-Chosen, not measured."""
+"""Least probability that a genre is hated at which its films are left out, also if it was loved before, and
+of "no" to a film. Chosen, not measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +86,11 @@ def recommend(
     seen = _replies(
         model, [prompts.HAVE_SEEN.format(title=films[i].title) for i in order], turns, slot, prompts.HAVE_SEEN_STARTS
     )  # fmt: skip
-    best = [i for i, (yes, no) in zip(order, seen, strict=True) if yes <= no][:number]
+    best = [
+        i
+        for i, (yes, no) in zip(order, seen, strict=True)
+        if yes <= no and math.exp(wanted[i][1]) < HATED
+    ][:number]
     favourites = {i: max(films[i].genres, key=loved.__getitem__) for i in best}
     unclear = [i for i in best if loved[favourites[i]] < LOVED]
     replies = model.generate(

@@ -178,8 +178,9 @@ def test_what_was_seen_or_is_hated_is_not_recommended(make_agent, house_model):
     westerns = films_after("I love westerns.")
     assert len(westerns) == 5
     assert all("western" in film.genres for film in westerns)
-    seen = westerns[0]
+    seen, awful = westerns[:2]
     assert seen not in films_after(f"I have already seen {seen.title}.")
+    assert awful not in films_after(f"{awful.title} was awful, I hated it.")
     assert not any("horror" in film.genres for film in films_after("I hate horror films."))
     assert not any("western" in film.genres for film in films_after("Now I hate westerns."))
 
