@@ -17,6 +17,7 @@ from agent.memory.buffer import ExperienceBuffer
 from agent.model import LanguageModel
 from agent.movie_agent import MovieAgent
 from agent.settings import Settings
+from house.__main__ import new_writer
 from house.tokenizer import train_tokenizer
 
 TINY_TEXT = [
@@ -25,6 +26,12 @@ TINY_TEXT = [
     "Write questions I could ask later about what I said here: Kind: direct. One a line: question | short answer.",
     "My name is Ada and I love westerns. What is my name? Your name is Ada.",
 ]
+
+
+@pytest.fixture(scope="session")
+def writer():
+    """Who writes the text of the house model; reading its wordings takes seconds."""
+    return new_writer()
 
 
 class Clock:

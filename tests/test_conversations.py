@@ -13,7 +13,6 @@ from agent.catalogue import Catalogue
 from agent.memory.bank import BANK_PATH
 from agent.memory.unrelated import UNRELATED_PATH
 from agent.scripts import read_script
-from house.__main__ import new_writer
 from house.people import USER_FIELDS, Grammar
 from house.values import NAMES
 from house.wordings import normalise, read_yaml
@@ -133,8 +132,8 @@ def users() -> list:
 
 
 @pytest.fixture(scope="module")
-def training() -> TrainingText:
-    return TrainingText(new_writer().grammar)
+def training(writer) -> TrainingText:
+    return TrainingText(writer.grammar)
 
 
 def test_there_are_enough_users_facts_and_untold_things(users):

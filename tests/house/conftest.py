@@ -4,13 +4,7 @@ import random
 
 import pytest
 
-from house.__main__ import new_writer
 from house.tokenizer import train_tokenizer
-
-
-@pytest.fixture(scope="session")
-def writer():
-    return new_writer()
 
 
 @pytest.fixture(scope="session")
