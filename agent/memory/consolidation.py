@@ -256,8 +256,8 @@ class Consolidation:
             reason = "some of it was taken back or forgotten meanwhile"
             return replace(report, published=False, generation=None, reason=reason)
         logger.info(
-            "Consolidated %s: generation %d, %d turns, %d facts, recall %s, %.1f s.",
-            user_id, generation, len(turns), report.num_facts, report.figures.recall, report.seconds,
+            "Consolidated %s: generation %d, %d turns, %d facts, %.1f s.",
+            user_id, generation, len(turns), report.num_facts, report.seconds,
         )  # fmt: skip
         return report
 
