@@ -6,6 +6,7 @@ import torch
 from house.train import Training
 
 
+@pytest.mark.slow  # the model in its full size
 def test_a_run_that_fails_keeps_what_it_learned(writer, tokenizer, tmp_path, monkeypatch):
     monkeypatch.setattr(torch, "compile", lambda function, **_: function)
     monkeypatch.setattr("house.train.HELD_OUT_DOCUMENTS", 60)  # they take longest
