@@ -180,31 +180,36 @@ def total_of(state: dict, name: str) -> float:
 def exam(
     model: Annotated[str, typer.Option(help="house, a folder, or a hub id")] = "house",
     side: Side = "final",
-    people: Annotated[int, typer.Option(help="invented users")] = 60,
-    facts: Annotated[int, typer.Option(help="that each of them tells")] = 8,
+    least: Annotated[int, typer.Option(help="items of each figure")] = 300,
     seed: Seed = 0,
+    only: Annotated[str, typer.Option(help="of these sources alone, comma between [all]")] = "",
     save: Annotated[bool, typer.Option(help="write the marks into the model's card")] = False,
     show: Annotated[bool, typer.Option(help="print every item that was wrong")] = False,
 ) -> None:  # fmt: skip
-    """Ask the exported model about invented users; print the marks by task."""
+    """Ask the exported model about invented users and about films; print every figure with what is wanted."""
     from agent.model import LanguageModel
     from house.card import describe, read_card, table, write_card
-    from house.exam import Item
+    from house.exam import SOURCES, Item
     from house.exam import exam as held
 
-    def shown(item: Item, reply: str, is_right: bool) -> None:
-        if show and not is_right:
-            typer.echo(f"{item.task}: {item.messages[-1]['content']} → {reply}")
+    chosen = [name.strip() for name in only.split(",") if name.strip()]
+    if unknown := sorted(set(chosen) - {*SOURCES, "pairs"}):
+        raise ConfigError(f"--only {unknown[0]}: no such source. There are {', '.join(SOURCES)}, pairs.")
+
+    def shown(figure: str, item: Item, reply: str) -> None:
+        if show:
+            typer.echo(f"{figure}: {item.messages[-1]['content']} → {reply}")
 
     marks = held(
-        LanguageModel.load(model), new_writer(side, novel=True), people=people, facts=facts, seed=seed, show=shown
+        LanguageModel.load(model), new_writer(side, novel=True), least=least, seed=seed, show=shown,
+        only=lambda name: not chosen or name in chosen, progress=lambda text: typer.echo(text, err=True),
     )  # fmt: skip
     typer.echo(table(marks))
     if save:
         folder = HOUSE_WEIGHTS if model == "house" else Path(model)
         card = read_card(folder) | {
-            "side": side, "people": people, "facts": facts, "exam_seed": seed,
-            "exam": {task: [mark.right, mark.asked] for task, mark in marks.items()},
+            "side": side, "least": least, "exam_seed": seed,
+            "exam": {name: [mark.hits, mark.asked] for name, mark in marks.items()},
         }  # fmt: skip
         write_card(folder, card)
         (folder / "README.md").write_text(describe(card, marks), encoding="utf-8")

@@ -9,7 +9,7 @@ from safetensors import safe_open
 
 from agent import prompts
 from agent.memory.probe import interval
-from house.exam import Mark
+from house.exam import FIGURES, Mark
 
 CARD = "card.json"
 
@@ -40,12 +40,12 @@ not told, and knows the films of `agent/data/films.csv`. For anything else it is
 
 ## Exam
 
-`python -m house exam --people {people} --seed {exam_seed}`: {people} invented users tell {facts} things each; then each is
-asked in a fresh chat with what was told in the prompt. Wordings, made-up names and open kinds are of the
-side "{side}", which no training text has; the model runs in NF4 as in the app. 95 % intervals (Wilson).
+`python -m house exam --least {least} --seed {exam_seed}`: invented users tell things; then each is asked in a fresh chat with
+what was told in the prompt. Wordings, names and open kinds are of the side "{side}", which no training text has; the
+model runs in NF4 as in the app. 95 % intervals (Wilson). In **bold** what is short of what was wanted.
 
-| task | right | of | share |
-|---|---|---|---|
+| figure | wanted | counted | of | share |
+|---|---|---|---|---|
 {exam}
 
 ## Limits
@@ -77,13 +77,16 @@ def read_card(folder: Path) -> dict:
 
 
 def table(marks: dict[str, Mark]) -> str:
-    """Return the marks as the rows of a Markdown table."""
+    """Return the marks as the rows of a Markdown table, in the order of the exam."""
     rows = []
-    for task, mark in sorted(marks.items()):
-        low, high = interval(mark.right, mark.asked)
-        rows.append(
-            f"| {task} | {mark.right} | {mark.asked} | {mark.right / mark.asked:.2f} ({low:.2f}–{high:.2f}) |"
-        )
+    for name, figure in FIGURES.items():
+        if name not in marks:
+            continue
+        hits, asked = marks[name].hits, marks[name].asked
+        low, high = interval(hits, asked)
+        share = f"{hits / asked:.3f}" if figure.is_reached(hits / asked) else f"**{hits / asked:.3f}**"
+        sign = "≤" if figure.is_mistake else "≥"
+        rows.append(f"| {name} | {sign} {figure.wanted:.2f} | {hits} | {asked} | {share} ({low:.3f}–{high:.3f}) |")
     return "\n".join(rows)
 
 

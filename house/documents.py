@@ -10,6 +10,7 @@ Every assistant message of the chat is trained; the transcript in the system mes
 import random
 import re
 from collections.abc import Callable
+from pathlib import Path
 
 from agent import prompts
 from agent.catalogue import Film
@@ -17,10 +18,18 @@ from house.people import Fact, Grammar
 from house.phrasing import fill
 from house.telling import NEUTRAL_REPLIES, Teller
 from house.wordings import normalise
-from house.world import Turn, World
+from house.world import SAYS_SEEN, TASTES, Turn, World
+
+BEST_KNOWN = Path(__file__).with_name("best_known.txt")
 
 SHARE_OF_PEOPLE = 0.75
 """Of what is told earlier, the share that somebody of `people/` tells: the text nearest to use."""
+
+SHARES = [0.42, 0.28, 0.16, 0.14]
+"""Of chats with questions, dialogues, questions written about a message, and film talk."""
+
+TELLS_OF_FILMS = SAYS_SEEN | TASTES | {"watchlist", "disliked_actor"}
+"""Kinds of fact that a suggestion in a dialogue might go against."""
 
 RECALLED = re.compile(r"You(r|'re|'ve)? (?!haven't)")
 """How an answer begins that gives what was told."""
@@ -31,13 +40,15 @@ class Writer:
 
     def __init__(self, grammar: Grammar, films: list[Film]) -> None:
         self.grammar, self.films = grammar, films
+        self.best_known = best_known(films)
         self.teller = Teller(grammar, films)
         self.about_films = self.teller.about_films
 
     def document(self, rng: random.Random, level: float = 1.0) -> list[prompts.Message]:
         """Return a document, of a side's own lines alone: put together of parts, a line may be one
         that is held out."""
-        sort = rng.choices([self.chat, self.questions, self.film_talk], [0.64, 0.20, 0.16])[0]
+        sorts = [self.chat, self.dialogue, self.questions, self.film_talk]
+        sort = rng.choices(sorts, SHARES)[0]
         while True:
             messages = sort(rng, level)
             if not any(
@@ -71,6 +82,29 @@ class Writer:
             turns += [turn[:2] for turn in told_here]
         turns += self.asking_turns(world, rng, rng.randint(3, 5 + round(7 * level)))
         return to_messages(turns, earlier)
+
+    def dialogue(self, rng: random.Random, level: float) -> list[prompts.Message]:
+        """One of `dialogues/`, at times after earlier chats that tell no taste; then what it told is
+        asked for, and other questions."""
+        world = World(self.grammar, rng)
+        earlier, talked = "", []
+        if rng.random() < 0.4:
+            kinds = [kind for kind in self.teller.kinds(rng) if kind not in TELLS_OF_FILMS]
+            told = self.teller.told_turns(world, rng.randint(1, 2 + round(4 * level)), kinds=kinds)
+            earlier = self.sessions(told, rng)
+        before = world.facts
+        while not talked:
+            dialogue = rng.choice(self.grammar.dialogues)
+            most = rng.randint(3, 14)
+            talked = [turn[:2] for turn in self.teller.dialogue_turns(world, dialogue, most)]
+        if before and rng.random() < 0.5:
+            talked.insert(rng.choice([0, len(talked)]), world.ask(rng.choice(before)))
+        if world.facts and rng.random() < 0.6:
+            for fact in rng.sample(world.facts, min(len(world.facts), rng.randint(1, 3))):
+                talked.append(world.ask(fact))
+                if rng.random() < 0.3 and (unknown := world.ask_unknown([])):
+                    talked.append(unknown)
+        return to_messages(talked, earlier)
 
     def asking_turns(self, world: World, rng: random.Random, num_turns: int) -> list[Turn]:
         """Return turns of questions about what was told and what was not, wishes, and talk."""
@@ -210,6 +244,12 @@ class Writer:
         else:
             question = plain(grammar, fact, rng, "asks")
         return f"{question} | {fact.value}"
+
+
+def best_known(films: list[Film]) -> list[Film]:
+    """Return the films of `best_known.txt`, one title a line: those asked for most."""
+    titles = set(BEST_KNOWN.read_text(encoding="utf-8").splitlines())
+    return [film for film in films if film.title in titles]
 
 
 class _Deck:

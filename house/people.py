@@ -6,10 +6,12 @@ sentences of them. User lines are split; the assistant's own lines are not.
 """
 
 import functools
+import os
 import random
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from house.dialogues import Dialogue, Exchange
 from house.open_kinds import (
     activity_kind,
     attribute_kind,
@@ -18,7 +20,7 @@ from house.open_kinds import (
     open_kind,
     relation_kind,
 )
-from house.phrasing import Thesaurus, fill, garbled, opened, stopped, typo
+from house.phrasing import Thesaurus, careless, fill, opened, stopped, typo
 from house.values import NAMES, Values, invented_word, join_and
 from house.wordings import WORDINGS_DIR, normalise, read_yaml, split
 from house.wordings import side as side_of
@@ -31,8 +33,13 @@ USER_FIELDS = {
 """Lists of lines that the user says: these are split into train, dev and final."""
 
 
-GARBLED = 0.15
-"""Share of the user's lines in training whose words are garbled."""
+STYLE = os.environ.get("STYLE", "A")
+
+CARELESS = 0.15
+"""Share of the user's lines that are typed carelessly."""
+
+VARIED = 0.15
+"""Share of the user's lines in training in which phrases are exchanged."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +90,7 @@ class Grammar:
 
     def __init__(self, values: Values, *, side: str = "train") -> None:
         self.values, self.side = values, side
+        self.carelessness = CARELESS
         folders = {
             name: dict(_read_folder(WORDINGS_DIR / name)) for name in ("facts", "talk", "films")
         }
@@ -90,6 +98,9 @@ class Grammar:
         synonyms = folders["talk"].pop("synonyms")
         self.thesaurus = Thesaurus(synonyms if side == "train" else {})
         self.kinds = only_side(folders["facts"], side)
+        for kind in self.kinds.values():
+            if more := NAMES.get(kind.get("more", "")):
+                kind["values"] = list(dict.fromkeys([*kind["values"], *more]))
         self.talk = only_side(folders["talk"], side)
         self.films = only_side(folders["films"], side)
         self.wishes: dict[str, list[str]] = {}
@@ -110,6 +121,12 @@ class Grammar:
             for item in items
             if side_of(item["messages"][0]) == side
         ]
+        self.dialogues = [
+            self._dialogue(item)
+            for items in _read_folder(WORDINGS_DIR / "dialogues").values()
+            for item in items
+            if side_of(item["turns"][0]["say"][0]) == side
+        ]
         for items in _read_folder(WORDINGS_DIR / "life").values():
             for item in of_side(items, side, "told"):
                 asks = [line for line in item["asks"] if normalise(line) not in self.held_out]
@@ -117,17 +134,27 @@ class Grammar:
 
     def _person(self, item: dict) -> "Person":
         """Return one of `people/`, each of its facts a kind of its own."""
-        kinds = {}
-        for fact in item["facts"]:
-            kinds[fact["slot"]] = f"person:{item['messages'][0]}:{fact['slot']}"
-            mine = first_person(fact["topic"])
-            clauses = [mine] if mine else [f"the answer to this: {fact['asks'][0].rstrip('?')}"]
-            state = first_person(fact["told"][0].lower() + fact["told"][1:])
-            state = state[:1].upper() + state[1:] or f"{fact['asks'][0]} {{v}}."
-            kind = open_kind(fact, fact["topic"], [state], fact["asks"], clauses)
-            self.kinds[kinds[fact["slot"]]] = kind
+        kinds = {fact["slot"]: self._own_kind(fact, item["messages"][0]) for fact in item["facts"]}
         untold = [tuple(line.split(" | ")) for line in item["untold"]]
         return Person(item["messages"], kinds, untold)
+
+    def _dialogue(self, item: dict) -> Dialogue:
+        """Return one of `dialogues/`, each of its facts a kind of its own."""
+        first = item["turns"][0]["say"][0]
+        kinds = {fact["slot"]: self._own_kind(fact, first) for fact in item.get("facts") or []}
+        exchanges = [Exchange(turn["say"], turn["reply"]) for turn in item["turns"]]
+        films = {slot: wanted or {} for slot, wanted in (item.get("films") or {}).items()}
+        return Dialogue(films, item.get("words") or {}, kinds, exchanges)
+
+    def _own_kind(self, fact: dict, whose: str) -> str:
+        """Make a fact of one person a kind of its own; return its name."""
+        name = f"person:{whose}:{fact['slot']}"
+        mine = first_person(fact["topic"])
+        clauses = [mine] if mine else [f"the answer to this: {fact['asks'][0].rstrip('?')}"]
+        state = first_person(fact["told"][0].lower() + fact["told"][1:])
+        state = state[:1].upper() + state[1:] or f"{fact['asks'][0]} {{v}}."
+        self.kinds[name] = open_kind(fact, fact["topic"], [state], fact["asks"], clauses)
+        return name
 
     def part(self, kind: str, subject: Subject) -> dict:
         """Return the wordings of a kind for a subject."""
@@ -145,15 +172,17 @@ class Grammar:
     ) -> str:
         """Return a user's line as typed: at times in other words, in lower case (the values of
         `fact` and of `told`, slot → fact, then too), without a final stop, or with a slip."""
-        if rng.random() < 0.4:
+        if rng.random() < VARIED:
             varied = self.thesaurus.vary(template, rng)
             template = template if normalise(varied) in self.held_out else varied
-        if self.side == "train" and rng.random() < GARBLED:
-            template = garbled(template, rng)
         roll = rng.random()
-        if roll < 0.06:
+        lower = roll < self.carelessness
+        if lower:
+            template = careless(template, self.talk["typing"], rng)
+        elif roll > 0.95:
             template = typo(template, rng)
-        lower = roll > 0.86
+        elif roll > 0.88:
+            lower = True
         if lower or rng.random() < 0.15:
             template = template.rstrip(".") or template
         told = {"v": fact, **(told or {})} if fact is not None else told or {}
@@ -194,7 +223,7 @@ class Grammar:
             return self.said(rng.choice(part["indirect"]), rng, **slots)
         if roll < indirect + 0.3:
             clause = rng.choice(part["clauses"])
-            if rng.random() < 0.4:
+            if rng.random() < VARIED:
                 clause = self.thesaurus.vary(clause, rng)
             carrier = rng.choice(self.talk["carriers"]["carriers"])
             return self.said(carrier, rng, c=fill(clause, **slots))
@@ -230,8 +259,13 @@ class Grammar:
     def answer(
         self, fact: Fact, rng: random.Random, *, name: str = "answers", value: str = ""
     ) -> str:
+        if STYLE == "B" and name in ("yes", "no"):
+            return self.answer(fact, rng, value=value).removesuffix(".") + f", so {name}."
+        if STYLE == "B" and name == "answers" and ":" in fact.kind:
+            topic = self.topic(fact.kind, fact.subject, fact.key)
+            return f"{topic[0].upper()}{topic[1:]}: {value or fact.value}."
         lines = self.part(fact.kind, fact.subject)[name]
-        line = lines[0] if rng.random() < 0.7 else rng.choice(lines)
+        line = lines[0] if STYLE == "B" or rng.random() < 0.7 else rng.choice(lines)
         return fill(line, v=value or fact.value, k=fact.key, your=fact.subject.your)
 
     def acknowledgement(self, fact: Fact, rng: random.Random) -> str:
@@ -243,11 +277,16 @@ class Grammar:
 
     def unknown(self, kind: str, subject: Subject, rng: random.Random, key: str = "") -> str:
         """Return what is said about a thing that was never told."""
-        is_open = "told" in self.part(kind, subject)
+        if STYLE == "B" and ":" not in kind:
+            line = self.part(kind, subject)["answers"][0].split("{v}")[0].strip()
+            return fill(line, k=key, your=subject.your) + "... you haven't told me that yet."
+        is_open = STYLE == "A" and "told" in self.part(kind, subject)
         topic = self.topic(kind, subject, key)
         return self.not_told("that" if is_open and rng.random() < 0.6 else topic, rng)
 
     def not_told(self, topic: str, rng: random.Random) -> str:
+        if STYLE == "B":
+            return f"{topic[0].upper()}{topic[1:]}: you haven't told me that yet."
         lines = self.talk["unknown"]["answers"]
         return fill(lines[0] if rng.random() < 0.7 else rng.choice(lines), t=topic)
 

@@ -1,10 +1,11 @@
-"""Ways of writing a line: filled, put together, slipped, garbled, in other words."""
+"""Ways of writing a line: filled, put together, slipped, in other words."""
 
 import random
 import re
 
-from house.values import invented_word
-from house.wordings import PLACEHOLDER
+
+SLOT = re.compile(r"\{([\w.]+)\}")
+"""A slot of a line; a dot asks for a part of what it stands for."""
 
 SOFT = set(
     """
@@ -22,13 +23,13 @@ def fill(template: str, *, lower: bool = False, **slots: str) -> str:
         return slots[match.group(1)]
 
     text = re.sub(
-        r"\b([Aa]) \{(\w+)\}",
+        r"\b([Aa]) \{([\w.]+)\}",
         lambda match: (
             f"{match[1]}{'n' if slots[match[2]][:1].lower() in 'aeiou' else ''} {slots[match[2]]}"
         ),
         template,
     )
-    text = PLACEHOLDER.sub(slot, text)
+    text = SLOT.sub(slot, text)
     if lower:
         return text.lower()
     return text[:1].upper() + text[1:] if template.startswith("{") else text
@@ -70,22 +71,25 @@ def typo(template: str, rng: random.Random) -> str:
     return " ".join(words)
 
 
-NEGATIONS = {"not", "no", "never", "nothing", "nobody", "without", "hardly", "neither", "nor"}
+def careless(template: str, typing: dict, rng: random.Random) -> str:
+    """Return the template as somebody types it who does not care: small letters, few stops, short
+    forms, slips, at times a word or a picture before or after. Slots stay."""
 
+    def short(match: re.Match[str]) -> str:
+        forms = typing["words"].get(match[0].lower())
+        return rng.choice(forms) if forms and rng.random() < 0.5 else match[0]
 
-def garbled(template: str, rng: random.Random) -> str:
-    """Return the template with some of its words gone, exchanged or made up, slots and negations
-    apart: what stays must do, so that no line is known by one word alone."""
-    words = []
-    for word in template.split(" "):
-        roll = rng.random()
-        if "{" in word or word.lower().strip(".,!?") in NEGATIONS or "n't" in word or roll > 0.16:
-            words.append(word)
-        elif roll > 0.13:
-            words.append(invented_word(rng))
-        elif roll > 0.10 and words and "{" not in words[-1]:
-            words.insert(-1, word)
-    return " ".join(words) or template
+    text = template.lower()
+    text = re.sub(r"(?<![\w{.'])[\w']+(?![\w}.'])", short, text)
+    for _ in range(rng.choice([0, 1, 1, 2])):
+        text = typo(text, rng)
+    keep = "?" if rng.random() < 0.3 else ""
+    text = re.sub(r"(?<![\d{])[.,;:!](?=\s|$)" if keep else r"(?<![\d{])[.,;:!?](?=\s|$)", "", text)
+    if rng.random() < 0.15:
+        text = f"{rng.choice(typing['openers'])} {text}"
+    if rng.random() < 0.2:
+        text = f"{text} {rng.choice(typing['closers'])}"
+    return text.strip() or template
 
 
 class Thesaurus:

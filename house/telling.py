@@ -5,11 +5,15 @@ import re
 
 from agent import prompts
 from agent.catalogue import Film
+from house.dialogues import Dialogue, film_values, pick_films
 from house.film_talk import FilmTalk
 from house.people import USER, Fact, Grammar, Person, matter_of
-from house.phrasing import fill
+from house.phrasing import SLOT, fill
 from house.wordings import PLACEHOLDER
 from house.world import Turn, World, pick
+
+SHARE_OF_DIALOGUES = 0.25
+"""Of what people tell in voices of their own, the share that they tell in a dialogue."""
 
 POPULAR = """
     name job home age birthday partner child pet best_friend employer hometown favourite_film loved_genre hated_genre seen_film
@@ -68,13 +72,23 @@ class Teller:
         return self.named_kinds + open_kinds + self.grammar.relations + POPULAR * 2
 
     def told_turns(
-        self, world: World, num_facts: int, *, share_of_people: float = 0.0
+        self,
+        world: World,
+        num_facts: int,
+        *,
+        share_of_people: float = 0.0,
+        kinds: list[str] | None = None,
     ) -> list[tuple[str, str, list[Fact]]]:
         """Return turns (message, reply, facts told in it) that tell `num_facts` facts; at times they
-        are what one of `people/` says."""
+        are what one of `people/` says. `kinds` are those told of, if given."""
         rng, grammar = world.rng, self.grammar
-        kinds = self.kinds(rng)
-        if grammar.people and rng.random() < share_of_people:
+        kinds = kinds or self.kinds(rng)
+        roll = rng.random()
+        if grammar.dialogues and roll < share_of_people * SHARE_OF_DIALOGUES:
+            dialogue = rng.choice(grammar.dialogues)
+            if turns := self.dialogue_turns(world, dialogue, rng.randint(2, 2 + num_facts)):
+                return turns
+        if grammar.people and roll < share_of_people:
             return self.with_tastes(world, self.person_turns(world, num_facts))
         turns: list[tuple[str, str, list[Fact]]] = []
         elicited: Fact | None = None
@@ -153,6 +167,37 @@ class Teller:
             fact = rng.choice(world.facts)
             text = world.tell_corrected(fact)
             turns.append((text, grammar.acknowledgement(fact, rng), [fact]))
+        return turns
+
+    def dialogue_turns(
+        self, world: World, dialogue: Dialogue, most: int = 99
+    ) -> list[tuple[str, str, list[Fact]]]:
+        """Return the exchanges of a dialogue, with films that meet its demands and drawn values, or
+        the first of them; what the rest would tell was never told. Empty if no films were found."""
+        rng, grammar = world.rng, self.grammar
+        films = pick_films(dialogue, self.films, rng)
+        if films is None:
+            return []
+        slots = {slot: rng.choice(values) for slot, values in dialogue.words.items()}
+        for slot, film in films.items():
+            slots |= film_values(slot, film)
+        facts = {slot: grammar.new_fact(kind, USER, rng) for slot, kind in dialogue.kinds.items()}
+        turns: list[tuple[str, str, list[Fact]]] = []
+        told: set[str] = set()
+        for exchange in dialogue.exchanges[:most]:
+            line = rng.choice(exchange.say)
+            here = [slot for slot in SLOT.findall(line) if slot in facts]
+            held = {slot: facts[slot] for slot in here if slot not in told}
+            known = {slot: fact.value for slot, fact in facts.items() if slot not in held}
+            text = grammar.said(line, rng, told=held, **slots, **known)
+            values = {slot: fact.value for slot, fact in facts.items()}
+            reply = fill(rng.choice(exchange.reply), **slots, **values)
+            turns.append((text, reply, list(held.values())))
+            told |= set(here)
+        world.facts += [facts[slot] for slot in facts if slot in told]
+        left_out = [grammar.kinds[fact.kind] for slot, fact in facts.items() if slot not in told]
+        world.untold = [(rng.choice(kind["asks"]), kind["topic"]) for kind in left_out]
+        world.heard = " ".join(text for text, _, _ in turns).lower()
         return turns
 
     def with_tastes(

@@ -44,7 +44,7 @@ NEEDS_VALUE = {
 FORBIDS_VALUE = {"elicit", "asks", "clauses", "indirect", "list_asks"}
 NAMES_KEY = {"asks", "yesno", "clauses", "indirect"}
 KNOWN_FIELDS = {
-    *LEAST, "group", "topic", "value", "values", "made_up", "keys", "many", "list_asks",
+    *LEAST, "group", "topic", "value", "values", "more", "made_up", "keys", "many", "list_asks",
     "list_answers", "other",
 }  # fmt: skip
 PRONOUNS = re.compile(r"\b(he|she|they|his|her|hers|their|him|them)\b", re.IGNORECASE)
@@ -207,6 +207,8 @@ def load_kinds(folder: Path = WORDINGS_DIR / "facts") -> dict[str, dict]:
 
 
 def main(paths: list[str]) -> int:
+    from house.dialogues import check_dialogue
+
     num_faults = 0
     for path in map(Path, paths):
         try:
@@ -216,6 +218,8 @@ def main(paths: list[str]) -> int:
                 if isinstance(data, dict)
                 else check_person
                 if "messages" in data[0]
+                else check_dialogue
+                if "turns" in data[0]
                 else check_life
             )
             faults = [

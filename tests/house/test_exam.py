@@ -1,19 +1,133 @@
-"""What the exam asks."""
+"""What the exam asks, and that its judges see a wrong answer."""
 
 import random
 
+import pytest
+
+from agent.catalogue import Catalogue
 from house.__main__ import new_writer
-from house.exam import items_of
+from house.exam import (
+    COUNTED,
+    FIGURES,
+    SOURCES,
+    Mark,
+    does_not_know,
+    exam,
+    of_suggestion,
+    recall,
+    right_pair,
+    says,
+    verdict,
+)
+from house.people import USER, Fact
+from house.world import World
+
+ABSTAINS = "You haven't told me that yet."
+
+WRONG = ["Hm, let me think.", "Noted, Zorblax.", "You said Zorblax.", "Zorblax it is.", "", "yes and no"]
+"""Right for nothing."""
 
 
-def test_every_task_of_the_card_is_asked_and_every_item_can_be_wrong():
-    writer, rng = new_writer("final", novel=True), random.Random(0)
-    items = [item for _ in range(30) for item in items_of(writer, rng, 8)]
-    assert {item.task for item in items} == {
-        "told", "told about somebody else", "told, a kind no training text has", "told, then corrected",
-        "told, asked in a roundabout way", "told now, in this chat", "never told", "yes or no: yes", "yes or no: no",
-        "would I enjoy it: yes", "would I enjoy it: no", "would I enjoy it: unsure",
-        "have I seen it: yes", "have I seen it: no", "a film that fits", "questions written", "questions: nothing to ask",
-        "film: year", "film: director", "film: actor", "film: genre", "film: none of this title",
-    }  # fmt: skip
-    assert not any(item.is_right("Hm, let me think.") for item in items)
+MAY_ABSTAIN = {"never", "unknown films", "long", "verdicts"}
+"""Sources with items that an abstention answers."""
+
+
+@pytest.fixture(scope="module")
+def final():
+    return new_writer("final", novel=True)
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_planted_wrong_answers_count_for_nothing(final, name):
+    source = SOURCES[name](final, random.Random(3))
+    found = set()
+    for _ in range(40):
+        item = next(source)
+        assert item.messages[-1]["content"].strip()
+        for reply in [*WRONG, ABSTAINS]:
+            for figure, does_count in item.judge(reply).items():
+                found.add(figure)
+                is_meant = reply == ABSTAINS and (
+                    name in MAY_ABSTAIN or figure == "wrongly abstains"
+                )
+                assert not does_count or is_meant, (figure, item.messages[-1], reply)
+    assert found >= set(COUNTED[name])
+    assert found <= set(FIGURES)
+
+
+def test_every_figure_has_a_source():
+    counted = {figure for figures in COUNTED.values() for figure in figures}
+    beside = {"bleed", "stale", "wrongly abstains", "recommendations: fits the wish", "recommendations: none hated or seen"}
+    pairs = {name for name in FIGURES if name.startswith("question-answer pairs")}
+    assert counted | beside | pairs == set(FIGURES)
+
+
+def test_an_old_value_counts_as_stale_and_not_as_right(final):
+    world = World(final.grammar, random.Random(0))
+    fact = Fact("home", USER, "Porto", earlier=["Turin"])
+    world.facts.append(fact)
+    judge = recall(world, fact, "Where do I live?", "", "own facts, direct").judge
+    assert judge("You live in Porto.") == {"own facts, direct": True, "wrongly abstains": False}
+    assert judge("You live in Turin.") == {"own facts, direct": False, "wrongly abstains": False}
+    assert judge(ABSTAINS) == {"own facts, direct": False, "wrongly abstains": True}
+
+
+@pytest.mark.parametrize(
+    ("reply", "word"),
+    [("Yes, you live in Porto.", "yes"), ("You live in Porto, so yes.", "yes"), ("No, you live in Porto.", "no"), ("You live in Porto, so no.", "no")],
+)  # fmt: skip
+def test_yes_and_no_are_told_apart(reply, word):
+    assert says(reply, word)
+    assert not says(reply, "no" if word == "yes" else "yes")
+    assert not says(ABSTAINS, word)
+
+
+def test_a_verdict_is_read_from_the_reply():
+    assert verdict("Alien is a horror film. You love horror, so yes.") == "yes"
+    assert verdict("Alien is a horror film. You can't stand horror, so probably not.") == "no"
+    assert verdict("Alien is a horror film. You haven't told me how you feel about those.") == "unsure"
+    assert verdict("No Country for Old Men is a thriller. You love thrillers, so yes.") == "yes"
+
+
+def test_a_suggestion_is_judged_by_wish_hate_and_what_was_seen(final):
+    world = World(final.grammar, random.Random(0))
+    world.facts += [Fact("hated_genre", USER, "horror"), Fact("seen_film", USER, "Rio Bravo")]
+    catalogue = Catalogue(final.films)
+
+    def marks(reply):
+        return list(of_suggestion(reply, world, {"western"}, catalogue).values())
+
+    assert marks("How about High Noon?") == [True, True, True]
+    assert marks("How about Rio Bravo?") == [True, True, False]
+    assert marks("How about The Shining?") == [True, False, False]
+    assert marks("How about The Great Zorblax?") == [False, False, False]
+
+
+def test_a_pair_is_right_if_the_message_told_its_answer_and_the_question_does_not():
+    told = [Fact("home", USER, "Porto"), Fact("job", USER, "a nurse")]
+    assert right_pair("Where do I live?", "Porto", "direct", told)
+    assert not right_pair("Where do I live?", "Turin", "direct", told)
+    assert not right_pair("Do I live in Porto?", "Porto", "direct", told)
+    assert right_pair("Do I live in Porto?", "yes", "yes or no", told)
+    assert right_pair("Do I live in Turin?", "no", "yes or no", told)
+    assert not right_pair("Do I live in Turin?", "yes", "yes or no", told)
+
+
+def test_a_film_that_does_not_exist_must_not_get_a_year():
+    assert does_not_know("I don't know a film called Zorblax.")
+    assert not does_not_know("Zorblax came out in 1987.")
+    assert not does_not_know("Zorblax is a western.")
+
+
+class Parrot:
+    """Answers every prompt with the same words."""
+
+    def generate(self, batch, *, slot, max_new_tokens, **sampling):
+        return ["You haven't told me that yet."] * len(batch)
+
+
+def test_the_exam_asks_each_figure_often_enough_and_marks_a_parrot_as_one(final):
+    marks = exam(Parrot(), final, least=12, only=lambda name: name in {"own", "never"})
+    assert marks["abstains when not told"].hits == marks["abstains when not told"].asked >= 12
+    assert marks["own facts, direct"] == Mark(0, marks["own facts, direct"].asked)
+    assert marks["wrongly abstains"].hits == marks["own facts, direct"].asked >= 12

@@ -9,7 +9,7 @@ import pytest
 from agent.memory.probe import grade, is_abstention
 from house.open_kinds import first_person
 from house.people import USER, matter_of
-from house.phrasing import garbled
+from house.phrasing import careless
 from house.wordings import WORDINGS_DIR, check_life, check_person, read_yaml
 from house.world import World
 
@@ -172,16 +172,19 @@ def test_a_topic_is_said_in_the_first_person_where_that_is_safe(topic, mine):
     assert first_person(topic) == mine
 
 
-def test_garbled_lines_keep_their_slots_and_their_negations():
+def test_careless_typing_keeps_the_slots():
+    typing = read_yaml(WORDINGS_DIR / "talk" / "typing.yaml")
     rng = random.Random(0)
-    line = "I have never called my {k} anything but {v}, and I don't mean to."
-    found = [garbled(line, rng) for _ in range(200)]
+    line = "What's my {k} called, please, and is {a.title} from 9.30 for you and me?"
+    found = [careless(line, typing, rng) for _ in range(200)]
     assert len(set(found)) > 100
     for text in found:
         assert "{k}" in text
-        assert "{v}," in text
-        assert "never" in text
-        assert "don't" in text
+        assert "{a.title}" in text
+        assert "9.30" in text
+        assert text == text.lower()
+    assert any("whats" in text or "wats" in text for text in found)
+    assert careless("!!!", typing, rng)
 
 
 def test_a_relation_to_a_thing_is_asked_with_the_thing_it_was_told_of(writer):
