@@ -25,8 +25,8 @@ BEST_KNOWN = Path(__file__).with_name("best_known.txt")
 SHARE_OF_PEOPLE = 0.75
 """Of what is told earlier, the share that somebody of `people/` tells: the text nearest to use."""
 
-SHARES = [0.42, 0.28, 0.16, 0.14]
-"""Of chats with questions, dialogues, questions written about a message, and film talk."""
+SHARES = [0.36, 0.12, 0.24, 0.15, 0.13]
+"""Of chats with questions, wandering ones, dialogues, questions written about a message, film talk."""
 
 TELLS_OF_FILMS = SAYS_SEEN | TASTES | {"watchlist", "disliked_actor"}
 """Kinds of fact that a suggestion in a dialogue might go against."""
@@ -47,7 +47,7 @@ class Writer:
     def document(self, rng: random.Random, level: float = 1.0) -> list[prompts.Message]:
         """Return a document, of a side's own lines alone: put together of parts, a line may be one
         that is held out."""
-        sorts = [self.chat, self.dialogue, self.questions, self.film_talk]
+        sorts = [self.chat, self.wandering, self.dialogue, self.questions, self.film_talk]
         sort = rng.choices(sorts, SHARES)[0]
         while True:
             messages = sort(rng, level)
@@ -82,6 +82,23 @@ class Writer:
             turns += [turn[:2] for turn in told_here]
         turns += self.asking_turns(world, rng, rng.randint(3, 5 + round(7 * level)))
         return to_messages(turns, earlier)
+
+    def wandering(self, rng: random.Random, level: float) -> list[prompts.Message]:
+        """A chat that goes from one thing to another, as first chats do: talk, wishes, facts."""
+        world = World(self.grammar, rng)
+        turns: list[Turn] = []
+        for _ in range(rng.randint(3, 5 + round(4 * level))):
+            roll = rng.random()
+            if roll < 0.5:
+                turns.append(self.teller.idle_turn(world))
+            elif roll < 0.75:
+                turns += self.about_films.wish_turns(world, rng)
+            elif roll < 0.9 or not world.facts:
+                told = self.teller.told_turns(world, 1, kinds=self.grammar.named_kinds)
+                turns += [turn[:2] for turn in told]
+            else:
+                turns.append(world.ask(rng.choice(world.facts)))
+        return to_messages(turns, "")
 
     def dialogue(self, rng: random.Random, level: float) -> list[prompts.Message]:
         """One of `dialogues/`, at times after earlier chats that tell no taste; then what it told is

@@ -474,10 +474,11 @@ def verdicts(writer: Writer, rng: random.Random) -> Iterator[Item]:
 
 def verdict(reply: str) -> str:
     """Return "yes", "no" or "unsure": what a reply says about a film that may please; else nothing."""
-    reply = reply.replace("No Country for Old Men", "").replace("Dr. No", "")
-    if is_abstention(reply):
+    if holds(reply, "haven't told me"):
         return "unsure"
-    return next((word for word in ("yes", "not", "no") if holds(reply, word)), "").replace("not", "no")  # fmt: skip
+    reply = reply.rpartition(". You ")[2]  # "No Time to Die is an action film. You ..."
+    says_yes, says_no = holds(reply, "yes"), holds(reply, "no") or holds(reply, "not")
+    return "" if says_yes == says_no else "yes" if says_yes else "no"
 
 
 # -- questions about a message -----------------------------------------------------

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from agent import prompts
 from agent.catalogue import GENRES, Film
 from house.people import Fact, Grammar
-from house.phrasing import fill
+from house.phrasing import fill, stopped
 from house.values import join_and
 from house.world import Turn, World, film_slots, pick
 
@@ -46,9 +46,16 @@ class FilmTalk:
         self.grammar, self.films = grammar, films
 
     def wish_turns(self, world: World, rng: random.Random) -> list[Turn]:
-        """A wish with a suggestion, at times turned down or welcomed."""
-        roll, never = rng.random(), set()
+        """A wish with a suggestion, at times told together with a fact; then what people say to a
+        suggestion: no, yes, who made it?"""
+        said, lines = self.grammar.said, self.grammar.films["suggestions"]
+        roll, never, opening, before = rng.random(), set(), "", ""
         wish = rng.choice(list(GENRES)) if roll < 0.35 else ""
+        if roll > 0.7 and world.untold is None:
+            kinds = GENRE_TASTES if rng.random() < 0.5 else world.grammar.named_kinds
+            fact = world.new_fact([*kinds], share_other=0.2)
+            before, opening = world.tell(fact), world.grammar.acknowledgement(fact, rng)
+            opening = "" if opening.endswith("?") else opening
         asked = self.wish(rng, wish or "any")
         if roll > 0.8:
             mood = rng.choice(self.grammar.films["moods"])
@@ -56,25 +63,29 @@ class FilmTalk:
             fitting = [genre for genre in mood["genres"] if genre not in hated]
             if fitting:
                 wish, never = rng.choice(fitting), set(mood["never"])
-                asked = self.grammar.said(rng.choice(mood["say"]), rng)
+                asked = said(rng.choice(mood["say"]), rng)
         suggested = world.suggest(self.films, wish=wish, never=never)
         if suggested is None:
             return []
         reply, film = suggested
-        turns = [(asked, reply)]
-        lines, said = self.grammar.films["suggestions"], self.grammar.said
-        if rng.random() < 0.2:
-            turns.append(
-                (said(rng.choice(lines["accept"]), rng), pick(lines["accept_replies"], rng))
-            )
-        elif rng.random() < 0.25:
-            other = world.suggest(self.films, wish=wish, avoid={film.title.lower()}, never=never)
-            if other is not None:
-                turns.append((said(rng.choice(lines["reject"]), rng), other[0]))
-        elif rng.random() < 0.3:
-            what = rng.choice(FACTS_OF_A_FILM)
-            asks = self.grammar.films["follow_ups"][what]["asks"]
-            turns.append((said(rng.choice(asks), rng), self.fact_answer(film, what, rng)))
+        named = {film.title.lower()}
+        turns = [(f"{stopped(before)} {asked}".strip(), f"{opening} {reply}".strip())]
+        while rng.random() < 0.55:
+            roll = rng.random()
+            if roll < 0.3:
+                reply = pick(lines["accept_replies"], rng)
+                return [*turns, (said(rng.choice(lines["accept"]), rng), reply)]
+            if roll < 0.7:
+                other = world.suggest(self.films, wish=wish, avoid=named, never=never)
+                if other is None:
+                    break
+                reply, film = other
+                named.add(film.title.lower())
+                turns.append((said(rng.choice(lines["reject"]), rng), reply))
+            else:
+                what = rng.choice(FACTS_OF_A_FILM)
+                asks = self.grammar.films["follow_ups"][what]["asks"]
+                turns.append((said(rng.choice(asks), rng), self.fact_answer(film, what, rng)))
         return turns
 
     def taste_turns(self, world: World, number: int) -> list[tuple[str, str, list[Fact]]]:

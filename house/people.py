@@ -92,17 +92,23 @@ class Grammar:
         self.values, self.side = values, side
         self.carelessness = CARELESS
         folders = {
-            name: dict(_read_folder(WORDINGS_DIR / name)) for name in ("facts", "talk", "films")
+            name: dict(_read_folder(WORDINGS_DIR / name))
+            for name in ("facts", "talk", "films", "intents")
         }
         self.held_out = held_out_lines(folders) if side == "train" else set()
         synonyms = folders["talk"].pop("synonyms")
         self.thesaurus = Thesaurus(synonyms if side == "train" else {})
         self.kinds = only_side(folders["facts"], side)
+        self.named_kinds = list(self.kinds)
+        """Those of `facts/`."""
         for kind in self.kinds.values():
             if more := NAMES.get(kind.get("more", "")):
                 kind["values"] = list(dict.fromkeys([*kind["values"], *more]))
         self.talk = only_side(folders["talk"], side)
         self.films = only_side(folders["films"], side)
+        intents = only_side(folders["intents"], side)
+        self.intents = [*self.talk["small_talk"], *(item for items in intents.values() for item in items)]
+        """What people say that is about no film and tells nothing, each with replies that fit."""
         self.wishes: dict[str, list[str]] = {}
         for item in self.films["wishes"]:
             self.wishes.setdefault(item["wish"], []).extend(item["say"])

@@ -50,7 +50,8 @@ def soften(text: str, opener: str) -> str:
 
 
 def stopped(text: str) -> str:
-    return text if text.endswith((".", "!", "?", "…")) else text + "."
+    """Return the text with a full stop; nothing and what ends otherwise stay."""
+    return text if not text or text.endswith((".", "!", "?", "…")) else text + "."
 
 
 def typo(template: str, rng: random.Random) -> str:

@@ -57,11 +57,10 @@ class Teller:
 
     def __init__(self, grammar: Grammar, films: list[Film]) -> None:
         self.grammar, self.films = grammar, films
-        named = [kind for kind in grammar.kinds if ":" not in kind]
         open_kinds = [
             kind for kind in grammar.kinds if ":" in kind and kind not in grammar.relations
         ]
-        self.named_kinds, self.open_kinds = named, open_kinds
+        self.named_kinds, self.open_kinds = grammar.named_kinds, open_kinds
         self.about_films = FilmTalk(grammar, films)
 
     def kinds(self, rng: random.Random) -> list[str]:
@@ -162,7 +161,12 @@ class Teller:
             if told and rng.random() < 0.6:
                 reply = grammar.acknowledgement(rng.choice(list(told.values())), rng)
             turns.append((text, reply, list(told.values())))
-        world.untold += [turn for slot, *turn in left_out if matter_of(slot) not in matters]
+        known = {grammar.kinds[fact.kind]["topic"] for fact in world.facts}
+        world.untold += [
+            (question, topic)
+            for slot, question, topic in left_out
+            if matter_of(slot) not in matters and topic not in known
+        ]
         if world.facts and rng.random() < 0.3:
             fact = rng.choice(world.facts)
             text = world.tell_corrected(fact)
@@ -224,10 +228,10 @@ class Teller:
             if turn := turn or world.ask_unknown(self.kinds(rng)):
                 return turn
         roll = rng.random()
-        if roll < 0.45:
-            item = rng.choice(grammar.talk["small_talk"])
-            return grammar.said(rng.choice(item["say"]), rng), pick(item["reply"], rng)
-        if roll < 0.70:
+        if roll < 0.6:
+            item = rng.choice(grammar.intents)
+            return grammar.said(rng.choice(item["say"]), rng), rng.choice(item["reply"])
+        if roll < 0.75:
             kind = rng.choice(self.named_kinds)
             fact = grammar.new_fact(kind, USER, rng)
             line = rng.choice(grammar.kinds[kind]["near"])

@@ -53,11 +53,8 @@ CPU = Recipe(batch_tokens=8192, shard_documents=1200, workers=0, rates=(0.01, 3e
 GPU = Recipe(batch_tokens=65536, shard_documents=6000, workers=14, rates=(0.02, 3e-3))
 """Chosen: a batch that fills the card; Muon's usual rate."""
 
-MAX_TOKENS = 2048
-"""The context of the model."""
-
-LENGTH_STEP = 64
-"""T is a multiple of this: documents of nearly the same length share a shape."""
+LENGTHS = (192, 256, 320, 384, 448, 512, 640, 768, 1024, 1408, 2048)
+"""T of a batch: few shapes, since each is compiled. The last is the context of the model."""
 
 OTHER_WEIGHT = 0.25
 """Weight of what is not an answer. A third of N is left over by the answers and filled with such
@@ -121,7 +118,7 @@ class Batch:
     targets: Tensor
     """(N,) flat index of the trained tokens; the prediction of token i is made at i - 1."""
     weights: Tensor
-    """(N,) 1 for a token of an answer, `OTHER_WEIGHT` for one of a user or a transcript."""
+    """(N,) 1 for a token of an answer, `OTHER_WEIGHT` for one of a user or a transcript, 0 for none."""
 
     def to(self, device: torch.device) -> "Batch":
         parts = (getattr(self, part.name) for part in fields(self))
@@ -131,36 +128,40 @@ class Batch:
 def make_batches(
     rows: list[tuple[list[int], list[bool]]], pad: int, rng: random.Random, *, batch_tokens: int
 ) -> list[Batch]:
-    """Put documents of about the same length together, so that few places are padding; documents
-    that do not fit into the context are left out."""
+    """Put documents of about the same length together, so that few places are padding: a batch has
+    one of `LENGTHS` and is full; what is left over goes to the next length. Documents that do not
+    fit into the context are left out."""
     batches: list[Batch] = []
-    group: list[tuple[list[int], list[bool]]] = []
-    for row in sorted(rows, key=lambda row: len(row[0])):
-        length = math.ceil(len(row[0]) / LENGTH_STEP) * LENGTH_STEP
-        if length > MAX_TOKENS:
-            break
-        if group and (len(group) + 1) * length > batch_tokens:
-            batches.append(_batch(group, pad))
-            group = []
-        group.append(row)
-    batches.append(_batch(group, pad))
+    waiting: list[tuple[list[int], list[bool]]] = []
+    left = sorted(rows, key=lambda row: len(row[0]), reverse=True)
+    for length in LENGTHS:
+        while left and len(left[-1][0]) <= length:
+            waiting.append(left.pop())
+        size = max(1, batch_tokens // length)
+        while len(waiting) >= size or (waiting and length == LENGTHS[-1]):
+            batches.append(_batch(waiting[:size], pad, (size, length)))
+            del waiting[:size]
     rng.shuffle(batches)
     return batches
 
 
-def _batch(group: list[tuple[list[int], list[bool]]], pad: int) -> Batch:
-    length = math.ceil(len(group[-1][0]) / LENGTH_STEP) * LENGTH_STEP
-    ids = torch.full((len(group), length), pad)
-    is_target = torch.zeros((len(group), length), dtype=torch.bool)
-    sizes = torch.tensor([len(tokens) for tokens, _ in group])
+def _batch(group: list[tuple[list[int], list[bool]]], pad: int, shape: tuple[int, int]) -> Batch:
+    """Return the documents as a batch of this shape; rows may stay empty."""
+    ids = torch.full(shape, pad)
+    is_target = torch.zeros(shape, dtype=torch.bool)
+    sizes = torch.zeros(shape[0], dtype=torch.long)
     for b, (tokens, is_answer) in enumerate(group):
         ids[b, : len(tokens)] = torch.tensor(tokens)
         is_target[b, : len(tokens)] = torch.tensor(is_answer)
-    places = torch.arange(length)
+        sizes[b] = len(tokens)
+    places = torch.arange(shape[1])
     can_follow = (places > 0) & (places < sizes[:, None])  # the first token follows nothing
     answers, others = is_target.flatten(), (can_follow & ~is_target).flatten()
-    targets = torch.cat([_shuffled(answers), _shuffled(others)])[: ids.numel() // 2]
-    weights = torch.where(answers[targets], 1.0, OTHER_WEIGHT)
+    chosen = torch.cat([_shuffled(answers), _shuffled(others)])[: ids.numel() // 2]
+    targets = torch.ones(ids.numel() // 2, dtype=torch.long)
+    targets[: len(chosen)] = chosen
+    weights = torch.zeros(len(targets))
+    weights[: len(chosen)] = torch.where(answers[chosen], 1.0, OTHER_WEIGHT)
     return Batch(ids, sizes, targets, weights)
 
 
@@ -220,6 +221,20 @@ def loss_of(model: Qwen3ForCausalLM, batch: Batch) -> Tensor:
     return (losses * batch.weights).sum() / batch.weights.sum()
 
 
+def bf16_is_fast() -> bool:
+    """Is a matrix product of this CPU faster in bf16? On some it takes half the time, on others
+    twice: docs/lab_book.md."""
+    seconds = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        a, b = torch.ones(4096, 384, dtype=dtype), torch.ones(1152, 384, dtype=dtype)
+        F.linear(a, b)
+        began = time.perf_counter()
+        for _ in range(5):
+            F.linear(a, b)
+        seconds[dtype] = time.perf_counter() - began
+    return seconds[torch.bfloat16] < 0.8 * seconds[torch.float32]
+
+
 class Training:
     """One run in one folder: model, optimizers, the number of the next shard, a log.
 
@@ -245,8 +260,7 @@ class Training:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         is_gpu = self.device.type == "cuda"
         self.recipe = GPU if is_gpu else CPU
-        # On a CPU without AMX bf16 is slower than fp32, with it twice as fast: docs/lab_book.md.
-        self.has_fast_bf16 = is_gpu or torch.cpu.get_capabilities()["amx_bf16"]
+        self.has_fast_bf16 = is_gpu or bf16_is_fast()
         self.shards = Shards(writer, tokenizer, self.recipe, seed=seed)
         held_recipe = Recipe(8192, HELD_OUT_DOCUMENTS, 0, (0, 0))
         self.held_out = Shards(held_out, tokenizer, held_recipe, seed=seed)[10**6]
@@ -275,7 +289,7 @@ class Training:
 
     def run(self) -> None:
         """Train to the end of the run; the checkpoint is written every five minutes, and on any error."""
-        step = torch.compile(loss_of, dynamic=True)
+        step = torch.compile(loss_of, dynamic=False)
         self.model.train()
         began = saved = time.monotonic()
         before = self.state["seconds"]

@@ -310,11 +310,11 @@ class World:
         title = slots["title"] if rng.random() < 0.4 else film_in_full(film)
         question = (prompts.WOULD_LIKE.format(film=title) if rng.random() < 0.3
                     else grammar.said(rng.choice(lines["asks"]), rng, title=title))  # fmt: skip
-        for taste, name, verb in ((hated, "no", "can't stand"), (loved, "yes", "love")):
+        slots["genres"] = join_and([GENRES[genre][1] for genre in film.genres])
+        for taste, name in ((hated, "no"), (loved, "yes")):
             for genre in film.genres:
                 if genre in taste:
-                    slots |= {"genre": GENRES[genre][1], "because": f"you {verb} {taste[genre]}"}
-                    return question, fill(pick(lines[name], rng), **slots)
+                    return question, fill(pick(lines[name], rng), taste=taste[genre], **slots)
         return question, fill(pick(lines["unsure"], rng), **slots)
 
     def ask_other_taste(self) -> Turn | None:

@@ -13,7 +13,7 @@ from house.film_talk import DARK, LIGHT, suits
 from house.people import USER
 from house.phrasing import fill
 from house.tokenizer import Encoder
-from house.train import MAX_TOKENS, Batch, loss_of, make_batches, new_model
+from house.train import LENGTHS, Batch, loss_of, make_batches, new_model
 from house.values import Values, invented_name, invented_word
 from house.wordings import load_kinds, side
 from house.wordings import normalise as normalise_line
@@ -223,19 +223,24 @@ def test_batches_hold_each_document_once_with_its_own_targets(documents, tokeniz
     rows = Encoder(tokenizer).encode(documents)
     batches = make_batches(rows, pad=0, rng=random.Random(0), batch_tokens=8192)
     assert len(batches) > 5
+    assert len({batch.ids.shape for batch in batches}) <= len(LENGTHS)
     found = []
     for batch in batches:
         assert batch.ids.numel() <= 8192
         found += [
-            ids[:size].tolist() for ids, size in zip(batch.ids, batch.sizes.tolist(), strict=True)
+            ids[:size].tolist()
+            for ids, size in zip(batch.ids, batch.sizes.tolist(), strict=True)
+            if size
         ]
-        places = batch.targets % batch.ids.shape[1]
-        sizes = batch.sizes[batch.targets // batch.ids.shape[1]]
+        assert batch.ids.shape[1] in LENGTHS
+        targets = batch.targets[batch.weights > 0]
+        places = targets % batch.ids.shape[1]
+        sizes = batch.sizes[targets // batch.ids.shape[1]]
         assert bool(((places > 0) & (places < sizes)).all())
-        assert len(set(batch.targets.tolist())) == len(batch.targets)
-    assert sorted(found) == sorted(ids for ids, _ in rows if len(ids) <= MAX_TOKENS)
+        assert len(set(targets.tolist())) == len(targets)
+    assert sorted(found) == sorted(ids for ids, _ in rows if len(ids) <= LENGTHS[-1])
     answers = sum(int((batch.weights == 1).sum()) for batch in batches)
-    assert answers == sum(sum(is_answer) for ids, is_answer in rows if len(ids) <= MAX_TOKENS)
+    assert answers == sum(sum(is_answer) for ids, is_answer in rows if len(ids) <= LENGTHS[-1])
 
 
 def test_the_loss_of_a_document_is_the_same_beside_longer_ones(documents, tokenizer):
