@@ -109,7 +109,7 @@ class Writer:
             kinds = [kind for kind in self.teller.kinds(rng) if kind not in TELLS_OF_FILMS]
             told = self.teller.told_turns(world, rng.randint(1, 2 + round(4 * level)), kinds=kinds)
             earlier = self.sessions(told, rng)
-        before = world.facts
+        before = list(world.facts)
         while not talked:
             dialogue = rng.choice(self.grammar.dialogues)
             most = rng.randint(3, 14)

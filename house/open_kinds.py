@@ -10,6 +10,15 @@ SAID = "You said {v}."
 """The answer to nearly all open kinds: the value alone has to be found. A model that answers each
 in a sentence of its own learns the sentences by heart: docs/lab_book.md."""
 
+ACKS = [
+    "Noted, {v}.", "{v}, got it.", "{v}, I'll keep that in mind.", "Thanks, {v} it is.", "{v}, that's worth knowing.",
+    "Good to know.", "I'll remember that.", "Thanks for telling me.", "That's a detail worth keeping.",
+    "I like knowing that.", "Thanks, now I know you a little better.", "That goes into my memory tonight.",
+    "{v}, noted. Tell me more if you like.", "Noted. And what are you in the mood for?",
+    "Good to know. Shall we find a film for tonight?", "Thanks. Is there a film you have in mind?",
+]  # fmt: skip
+"""What is said after any fact."""
+
 
 def attribute_kind(item: dict, frames: dict) -> dict:
     """Return "my gym is …" as a kind of fact."""
@@ -86,7 +95,7 @@ def open_kind(
         "yes": ["Yes, you said {v}.", f"Yes, {_lower_you(told)}."][: 1 + is_plain],
         "no": ["No, you said {v}.", f"No, {_lower_you(told)}."][: 1 + is_plain],
         "near": ["Somebody was talking about {v} today.", "What do you think of {v}?"],
-        "acks": ["Noted, {v}.", "Good to know.", "I'll remember that.", "{v}, got it."],
+        "acks": ACKS,
         "corrections": item.get("changes") or [f"Correction: {state} now.", f"Actually not {{old}}. {states[0].rstrip('.')}.", f"That has changed, {state} these days."],
         "elicit": [], "replies": [],
     }  # fmt: skip
