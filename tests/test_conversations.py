@@ -65,6 +65,11 @@ def lines_of(data: object, name: str = "", keys: str = VALUE) -> Iterator[tuple[
         yield plain(data), keys
 
 
+def is_nearly_all_slots(line: str) -> bool:
+    """Would it fit on nearly every line, as "{name} {age} hi" does?"""
+    return "{" in line and len([word for word in plain(line).split() if "{" not in word]) < 4
+
+
 class TrainingText:
     """Looks up what a line may come from: a line of the training text or of the question bank as it
     stands there, with other values, put together with something else, or in other words."""
@@ -73,9 +78,13 @@ class TrainingText:
         self.grammar = grammar
         talk = {name: lines for name, lines in grammar.talk.items() if name != "attribute_frames"}
         people = [{"messages": one.messages, "untold": one.untold} for one in grammar.people]
+        dialogues = [
+            {"say": [line for line in turn.say if not is_nearly_all_slots(line)]}
+            for one in grammar.dialogues for turn in one.exchanges
+        ]  # fmt: skip
         files = [read_yaml(path) for path in (BANK_PATH, UNRELATED_PATH)]
         bank = [*(list(file.values()) for file in files), prompts.WOULD_LIKE, prompts.HAVE_SEEN]
-        lines = {*lines_of([grammar.kinds, talk, grammar.films, people, {"bank": bank}])}
+        lines = {*lines_of([grammar.kinds, talk, grammar.films, people, dialogues, grammar.intents, {"bank": bank}])}
         self.whole = {line for line, _ in lines}
         number = Counter(word for line in self.whole for word in set(line.split()))
         self.by_rarest_word = defaultdict(list)
