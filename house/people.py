@@ -6,7 +6,6 @@ sentences of them. User lines are split; the assistant's own lines are not.
 """
 
 import functools
-import os
 import random
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,8 +31,6 @@ USER_FIELDS = {
 }  # fmt: skip
 """Lists of lines that the user says: these are split into train, dev and final."""
 
-
-STYLE = os.environ.get("STYLE", "A")
 
 CARELESS = 0.15
 """Share of the user's lines that are typed carelessly."""
@@ -265,13 +262,8 @@ class Grammar:
     def answer(
         self, fact: Fact, rng: random.Random, *, name: str = "answers", value: str = ""
     ) -> str:
-        if STYLE == "B" and name in ("yes", "no"):
-            return self.answer(fact, rng, value=value).removesuffix(".") + f", so {name}."
-        if STYLE == "B" and name == "answers" and ":" in fact.kind:
-            topic = self.topic(fact.kind, fact.subject, fact.key)
-            return f"{topic[0].upper()}{topic[1:]}: {value or fact.value}."
         lines = self.part(fact.kind, fact.subject)[name]
-        line = lines[0] if STYLE == "B" or rng.random() < 0.7 else rng.choice(lines)
+        line = lines[0] if rng.random() < 0.7 else rng.choice(lines)
         return fill(line, v=value or fact.value, k=fact.key, your=fact.subject.your)
 
     def acknowledgement(self, fact: Fact, rng: random.Random) -> str:
@@ -283,16 +275,11 @@ class Grammar:
 
     def unknown(self, kind: str, subject: Subject, rng: random.Random, key: str = "") -> str:
         """Return what is said about a thing that was never told."""
-        if STYLE == "B" and ":" not in kind:
-            line = self.part(kind, subject)["answers"][0].split("{v}")[0].strip()
-            return fill(line, k=key, your=subject.your) + "... you haven't told me that yet."
-        is_open = STYLE == "A" and "told" in self.part(kind, subject)
+        is_open = "told" in self.part(kind, subject)
         topic = self.topic(kind, subject, key)
         return self.not_told("that" if is_open and rng.random() < 0.6 else topic, rng)
 
     def not_told(self, topic: str, rng: random.Random) -> str:
-        if STYLE == "B":
-            return f"{topic[0].upper()}{topic[1:]}: you haven't told me that yet."
         lines = self.talk["unknown"]["answers"]
         return fill(lines[0] if rng.random() < 0.7 else rng.choice(lines), t=topic)
 

@@ -4,7 +4,7 @@ import random
 
 from agent import prompts
 from agent.catalogue import GENRES, Film
-from house.people import STYLE, USER, Fact, Grammar, Subject, listed
+from house.people import USER, Fact, Grammar, Subject, listed
 from house.phrasing import fill, opened
 from house.values import join_and
 
@@ -160,7 +160,7 @@ class World:
                 continue
             answer = grammar.unknown(kind, subject, rng, fact.key)
             if rng.random() < 0.15:
-                return grammar.yes_no(fact, fact.value, rng), answer if STYLE == "B" else rng.choice(
+                return grammar.yes_no(fact, fact.value, rng), rng.choice(
                     [answer, rng.choice(grammar.talk["unknown"]["yesno"])]
                 )
             return grammar.question(fact, rng), answer
@@ -204,7 +204,7 @@ class World:
         if not found:
             return None
         question, topic = rng.choice(found)
-        return grammar.said(question, rng), grammar.not_told(topic if STYLE == "B" else rng.choice([topic, "that"]), rng)
+        return grammar.said(question, rng), grammar.not_told(rng.choice([topic, "that"]), rng)
 
     def _implied(self, kind: str, subject: Subject) -> bool:
         """Is there a told fact that would answer this kind too?"""
