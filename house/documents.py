@@ -114,12 +114,14 @@ class Writer:
             dialogue = rng.choice(self.grammar.dialogues)
             most = rng.randint(3, 14)
             talked = [turn[:2] for turn in self.teller.dialogue_turns(world, dialogue, most)]
+        # Afterwards the dialogue may have told the same matter anew, as a kind of its own.
         if before and rng.random() < 0.5:
-            talked.insert(rng.choice([0, len(talked)]), world.ask(rng.choice(before)))
-        if world.facts and rng.random() < 0.6:
-            for fact in rng.sample(world.facts, min(len(world.facts), rng.randint(1, 3))):
+            talked.insert(0, world.ask(rng.choice(before)))
+        here = [fact for fact in world.facts if fact not in before]
+        if here and rng.random() < 0.6:
+            for fact in rng.sample(here, min(len(here), rng.randint(1, 3))):
                 talked.append(world.ask(fact))
-                if rng.random() < 0.3 and (unknown := world.ask_unknown([])):
+                if not before and rng.random() < 0.3 and (unknown := world.ask_unknown([])):
                     talked.append(unknown)
         return to_messages(talked, earlier)
 
