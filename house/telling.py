@@ -103,7 +103,7 @@ class Teller:
                 message, reply = self.idle_turn(world)
                 turns.append((message, reply, []))
                 continue
-            elif roll < 0.24 and world.facts:
+            elif roll < 0.28 and world.facts:
                 fact = rng.choice(world.facts)
                 if grammar.kinds[fact.kind].get("many") == "true":
                     continue
@@ -111,7 +111,12 @@ class Teller:
             else:
                 fact = world.new_fact(kinds)
                 before = len(world.facts)
-                message, facts = world.tell(fact), world.facts[before:]
+                is_of_many = fact.subject.is_user and grammar.kinds[fact.kind].get("many") == "true"
+                if is_of_many and not fact.key and num_facts > 1 and rng.random() < 0.35:
+                    message = world.tell_several(fact, min(num_facts, rng.choice([2, 2, 3])))
+                else:
+                    message = world.tell(fact)
+                facts = world.facts[before:]
                 if rng.random() < 0.18 and num_facts > 1:
                     second = world.new_fact(kinds)
                     more = world.tell(second)

@@ -18,6 +18,9 @@ SAYS_SEEN = {"seen_film", "last_film", "favourite_film", "hated_film", "comfort_
 TASTES = {"loved_genre", "hated_genre", "favourite_film", "director", "actor"}
 """Kinds of fact that answer what somebody likes to watch."""
 
+MORE_OF_MANY = 0.3
+"""Where somebody told a film they saw, how likely the next fact is another one: lists want practice."""
+
 NAMES_SOMEBODY = {"partner", "flatmate", "best_friend", "child"}
 
 
@@ -41,7 +44,10 @@ class World:
         rng, grammar = self.rng, self.grammar
         while True:
             kind, subject = rng.choice(kinds), USER
-            if rng.random() < share_other and grammar.kinds[kind].get("other"):
+            listed = [told.kind for told in self.facts if self._is_one_of_many(told)]
+            if listed and rng.random() < MORE_OF_MANY:
+                kind = rng.choice(listed)
+            elif rng.random() < share_other and grammar.kinds[kind].get("other"):
                 told = [fact.subject for fact in self.facts if not fact.subject.is_user]
                 subject = (
                     rng.choice(told) if told and rng.random() < 0.4 else grammar.new_subject(rng)
@@ -60,7 +66,7 @@ class World:
                 kind == "name" or (self.find("name", subject) and rng.random() < 0.5)
             ):
                 subject = Subject(subject.role, subject.your)
-            is_many = grammar.kinds[kind].get("many") == "true" and subject.is_user
+            is_many = subject.is_user and grammar.kinds[kind].get("many") == "true"
             fact = grammar.new_fact(kind, subject, rng)
             if not is_many and self.find(kind, subject, fact.key):
                 continue
@@ -68,6 +74,10 @@ class World:
                 continue
             self._used.add(fact.value.lower())
             return fact
+
+    def _is_one_of_many(self, fact: Fact) -> bool:
+        """Can the user have told several of its kind?"""
+        return fact.subject.is_user and self.grammar.kinds[fact.kind].get("many") == "true"
 
     def find(self, kind: str, subject: Subject, key: str = "") -> list[Fact]:
         return [
@@ -80,6 +90,19 @@ class World:
         text = self.grammar.statement(fact, self.rng)
         self.facts.append(fact)
         self.facts += self.named(fact)
+        return text
+
+    def tell_several(self, fact: Fact, number: int) -> str:
+        """Return a message that states the fact and others of its kind at once: "I speak Urdu, Farsi
+        and Dutch"."""
+        facts = [fact, *(self.new_fact([fact.kind], share_other=0) for _ in range(number - 1))]
+        facts = [other for other in facts if other.kind == fact.kind and other.subject.is_user]
+        line, joined = self.rng.choice(self.grammar.kinds[fact.kind]["states"]), listed(facts)
+        text = self.grammar.framed(self.grammar.said(line, self.rng, v=joined), self.rng)
+        if joined not in text:
+            for other in facts:
+                other.value = other.value.lower()
+        self.facts += facts
         return text
 
     def named(self, fact: Fact) -> list[Fact]:
