@@ -20,6 +20,9 @@ DEMANDS = {"genre", "not_genre", "before", "after", "like", "by", "theme", "with
 """What can be asked of a film slot; `like`, `by` and `with` name an earlier slot: of its first
 genre, by its first director, with an actor of it."""
 
+WITHDRAWN = ("old", "wrong", "full")
+"""How the slot of a word begins that stands for a value which the user takes back later."""
+
 LEAST_EXCHANGES, LEAST_SAYS, LEAST_REPLIES = 4, 3, 2
 
 

@@ -5,7 +5,7 @@ import re
 
 from agent import prompts
 from agent.catalogue import Film
-from house.dialogues import Dialogue, film_values, pick_films
+from house.dialogues import WITHDRAWN, Dialogue, film_values, pick_films
 from house.film_talk import FilmTalk
 from house.people import USER, Fact, Grammar, Person, matter_of
 from house.phrasing import SLOT, fill
@@ -204,7 +204,12 @@ class Teller:
             turns.append((text, reply, list(held.values())))
             told |= set(here)
         world.facts += [facts[slot] for slot in facts if slot in told]
-        left_out = [grammar.kinds[fact.kind] for slot, fact in facts.items() if slot not in told]
+        withdrawn = any(slot.startswith(WITHDRAWN) for slot in dialogue.words)
+        left_out = [
+            grammar.kinds[fact.kind]
+            for slot, fact in facts.items()
+            if slot not in told and not withdrawn
+        ]
         world.untold = [(rng.choice(kind["asks"]), kind["topic"]) for kind in left_out]
         world.heard = " ".join(text for text, _, _ in turns).lower()
         return turns

@@ -53,7 +53,7 @@ CPU = Recipe(batch_tokens=8192, shard_documents=1200, workers=0, rates=(0.01, 3e
 GPU = Recipe(batch_tokens=65536, shard_documents=6000, workers=14, rates=(0.02, 3e-3))
 """Chosen: a batch that fills the card; Muon's usual rate."""
 
-LENGTHS = (192, 256, 320, 384, 448, 512, 640, 768, 1024, 1408, 2048)
+LENGTHS = (256, 384, 512, 640, 768, 1024, 1408, 2048)
 """T of a batch: few shapes, since each is compiled. The last is the context of the model."""
 
 OTHER_WEIGHT = 0.25
@@ -291,6 +291,7 @@ class Training:
 
     def run(self) -> None:
         """Train to the end of the run; the checkpoint is written every five minutes, and on any error."""
+        torch._dynamo.config.recompile_limit = 2 * len(LENGTHS)
         step = torch.compile(loss_of, dynamic=False)
         self.model.train()
         began = saved = time.monotonic()

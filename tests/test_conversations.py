@@ -70,6 +70,13 @@ def is_nearly_all_slots(line: str) -> bool:
     return "{" in line and len([word for word in plain(line).split() if "{" not in word]) < 4
 
 
+def with_titles(line: str, films: Iterable[str]) -> str:
+    """Name the slots of a line that hold titles as such."""
+    for slot in films:
+        line = line.replace(f"{{{slot}}}", "{title}")
+    return line
+
+
 class TrainingText:
     """Looks up what a line may come from: a line of the training text or of the question bank as it
     stands there, with other values, put together with something else, or in other words."""
@@ -79,7 +86,7 @@ class TrainingText:
         talk = {name: lines for name, lines in grammar.talk.items() if name != "attribute_frames"}
         people = [{"messages": one.messages, "untold": one.untold} for one in grammar.people]
         dialogues = [
-            {"say": [line for line in turn.say if not is_nearly_all_slots(line)]}
+            {"say": [with_titles(line, one.films) for line in turn.say if not is_nearly_all_slots(line)]}
             for one in grammar.dialogues for turn in one.exchanges
         ]  # fmt: skip
         files = [read_yaml(path) for path in (BANK_PATH, UNRELATED_PATH)]

@@ -29,6 +29,9 @@ def test_the_readme_shows_the_marks_of_the_card(card):
     assert card["side"] == "final"
 
 
-def test_a_mark_is_shown_with_its_interval():
+def test_a_mark_is_shown_with_its_interval_and_in_bold_where_it_is_short():
     # Wilson, 95 %, 9 of 10: 0.596 to 0.982.
-    assert table({"told": Mark(9, 10)}) == "| told | 9 | 10 | 0.90 (0.60–0.98) |"
+    shown = "| own facts, direct | ≥ 0.97 | 9 | 10 | **0.900** (0.596–0.982) |"
+    assert table({"own facts, direct": Mark(9, 10)}) == shown
+    assert "| 0.000 (" in table({"bleed": Mark(0, 10)})
+    assert "**0.300**" in table({"bleed": Mark(3, 10)})
