@@ -194,7 +194,9 @@ def exam(
 
     chosen = [name.strip() for name in only.split(",") if name.strip()]
     if unknown := sorted(set(chosen) - {*SOURCES, "pairs"}):
-        raise ConfigError(f"--only {unknown[0]}: no such source. There are {', '.join(SOURCES)}, pairs.")
+        raise ConfigError(
+            f"--only {unknown[0]}: no such source. There are {', '.join(SOURCES)}, pairs."
+        )
 
     def shown(figure: str, item: Item, reply: str) -> None:
         if show:

@@ -84,9 +84,13 @@ def table(marks: dict[str, Mark]) -> str:
             continue
         hits, asked = marks[name].hits, marks[name].asked
         low, high = interval(hits, asked)
-        share = f"{hits / asked:.3f}" if figure.is_reached(hits / asked) else f"**{hits / asked:.3f}**"
+        share = (
+            f"{hits / asked:.3f}" if figure.is_reached(hits / asked) else f"**{hits / asked:.3f}**"
+        )
         sign = "≤" if figure.is_mistake else "≥"
-        rows.append(f"| {name} | {sign} {figure.wanted:.2f} | {hits} | {asked} | {share} ({low:.3f}–{high:.3f}) |")
+        rows.append(
+            f"| {name} | {sign} {figure.wanted:.2f} | {hits} | {asked} | {share} ({low:.3f}–{high:.3f}) |"
+        )
     return "\n".join(rows)
 
 

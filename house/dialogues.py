@@ -101,58 +101,89 @@ def check_dialogue(entry: dict) -> list[str]:
     """Return the faults of an entry of `dialogues/`, none if it can be used."""
     if unknown := set(entry) - {"films", "facts", "words", "turns"}:
         return [f"unknown fields {sorted(unknown)}"]
-    films, words = entry.get("films") or {}, entry.get("words") or {}
-    facts = {fact["slot"]: fact for fact in entry.get("facts") or []}
-    faults = []
-    for slot, wanted in films.items():
-        wanted = wanted or {}
-        if unknown := set(wanted) - DEMANDS:
-            faults.append(f"film {slot}: unknown demands {sorted(unknown)}")
-        named = _parts(wanted.get("genre", "")) + _parts(wanted.get("not_genre", ""))
-        if unknown := set(named) - set(GENRES):
-            faults.append(f"film {slot}: unknown genres {sorted(unknown)}")
-        for name in ("like", "by", "with"):
-            if name in wanted and wanted[name] not in list(films)[: list(films).index(slot)]:
-                faults.append(f"film {slot}: {name} must name an earlier film slot")
-    for slot, fact in facts.items():
+    films, facts = entry.get("films") or {}, entry.get("facts") or []
+    for fact in facts:
         if missing := {"slot", "topic", "told", "asks", "values"} - set(fact):
-            faults.append(f"fact {slot}: lacks {sorted(missing)}")
-            continue
-        if len(fact["asks"]) < 4 or len(fact["values"]) < 5:
-            faults.append(f"fact {slot}: 4 asks and 5 values wanted")
-        if re.findall(r"\{(.*?)\}", fact["told"]) != ["v"] or not fact["told"].startswith("You"):
-            faults.append(f"{fact['told']!r} must begin with You or Your and hold {{v}} once")
-        if re.search(r"\b(my|I)\b|[.?]$|\{", fact["topic"]):
-            faults.append(f"{fact['topic']!r} is no clause about you")
-        faults += [f"{line!r} must not hold a slot" for line in fact["asks"] if "{" in line]
-    turns = entry.get("turns") or []
+            return [f"a fact lacks {sorted(missing)}"]
+    return [
+        *(fault for slot in films for fault in _check_film(slot, films)),
+        *(fault for fact in facts for fault in _check_fact(fact)),
+        *_check_turns(entry),
+    ]
+
+
+def _check_film(slot: str, films: dict[str, dict | None]) -> list[str]:
+    wanted, faults = films[slot] or {}, []
+    if unknown := set(wanted) - DEMANDS:
+        faults.append(f"film {slot}: unknown demands {sorted(unknown)}")
+    named = _parts(wanted.get("genre", "")) + _parts(wanted.get("not_genre", ""))
+    if unknown := set(named) - set(GENRES):
+        faults.append(f"film {slot}: unknown genres {sorted(unknown)}")
+    earlier = list(films)[: list(films).index(slot)]
+    return faults + [
+        f"film {slot}: {name} must name an earlier film slot"
+        for name in ("like", "by", "with")
+        if name in wanted and wanted[name] not in earlier
+    ]
+
+
+def _check_fact(fact: dict) -> list[str]:
+    rules = [
+        (len(fact["asks"]) < 4 or len(fact["values"]) < 5, "4 asks and 5 values wanted"),
+        (
+            re.findall(r"\{(.*?)\}", fact["told"]) != ["v"] or not fact["told"].startswith("You"),
+            f"{fact['told']!r} must begin with You or Your and hold {{v}} once",
+        ),
+        (
+            bool(re.search(r"\b(my|I)\b|[.?]$|\{", fact["topic"])),
+            f"{fact['topic']!r} is no clause about you",
+        ),
+        (any("{" in line for line in fact["asks"]), "a question must not hold a slot"),
+    ]
+    return [f"fact {fact['slot']}: {fault}" for is_broken, fault in rules if is_broken]
+
+
+def _check_turns(entry: dict) -> list[str]:
+    """Return the faults of the exchanges: their form, their slots, what is told and when."""
+    facts = {fact["slot"] for fact in entry.get("facts") or []}
+    turns, faults, told = entry.get("turns") or [], [], set()
     if len(turns) < LEAST_EXCHANGES:
         faults.append(f"{len(turns)} exchanges, at least {LEAST_EXCHANGES} wanted")
-    told: list[str] = []
     for turn in turns:
-        if set(turn) != {"say", "reply"} or not all(isinstance(turn[k], list) for k in turn):
-            faults.append(f"an exchange has the lists say and reply: {str(turn)[:80]}")
-            continue
+        if set(turn) != {"say", "reply"} or not all(
+            isinstance(part, list) for part in turn.values()
+        ):
+            return [*faults, f"an exchange has the lists say and reply: {str(turn)[:80]}"]
+        first = turn["say"][0]
         if len(turn["say"]) < LEAST_SAYS or len(turn["reply"]) < LEAST_REPLIES:
-            faults.append(f"{turn['say'][0]!r}: {LEAST_SAYS} says and {LEAST_REPLIES} replies wanted")
-        for line in turn["say"] + turn["reply"]:
-            for name in SLOT.findall(line):
-                base, _, part = name.partition(".")
-                is_film = base in films and (not part or part in FILM_SLOTS)
-                if not is_film and name not in facts and name not in words:
-                    faults.append(f"{line!r}: unknown slot {{{name}}}")
-            if line.count("{") != len(SLOT.findall(line)) or not line.strip():
-                faults.append(f"{line!r}: a broken slot or an empty line")
-        new = [sorted(set(SLOT.findall(line)) & set(facts) - set(told)) for line in turn["say"]]
+            faults.append(f"{first!r}: {LEAST_SAYS} says and {LEAST_REPLIES} replies wanted")
+        faults += [
+            fault for line in turn["say"] + turn["reply"] for fault in _check_line(line, entry)
+        ]
+        new = [set(SLOT.findall(line)) & facts - told for line in turn["say"]]
         if any(names != new[0] for names in new):
-            faults.append(f"{turn['say'][0]!r}: all ways to say it must tell the same facts")
-        told += new[0]
-        early = {n for line in turn["reply"] for n in SLOT.findall(line)} & set(facts) - set(told)
-        if early:
+            faults.append(f"{first!r}: all ways to say it must tell the same facts")
+        told |= new[0]
+        if early := {name for line in turn["reply"] for name in SLOT.findall(line)} & facts - told:
             faults.append(f"{turn['reply'][0]!r}: knows {sorted(early)} before it was told")
-        for line in turn["reply"]:
-            if len(line.split()) > 45:
-                faults.append(f"{line!r}: a reply has 45 words at most")
-    if missing := set(facts) - set(told):
+        faults += [
+            f"{line!r}: a reply has 45 words at most"
+            for line in turn["reply"]
+            if len(line.split()) > 45
+        ]
+    if missing := facts - told:
         faults.append(f"facts never told: {sorted(missing)}")
+    return faults
+
+
+def _check_line(line: str, entry: dict) -> list[str]:
+    films = entry.get("films") or {}
+    others = {fact["slot"] for fact in entry.get("facts") or []} | set(entry.get("words") or {})
+    faults = []
+    for name in SLOT.findall(line):
+        base, _, part = name.partition(".")
+        if not (base in films and (not part or part in FILM_SLOTS)) and name not in others:
+            faults.append(f"{line!r}: unknown slot {{{name}}}")
+    if line.count("{") != len(SLOT.findall(line)) or not line.strip():
+        faults.append(f"{line!r}: a broken slot or an empty line")
     return faults

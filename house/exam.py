@@ -20,8 +20,8 @@ from agent.memory.questions import parse_pairs
 from agent.model import LanguageModel
 from agent.slots import BASE
 from house.documents import Writer
-from house.people import USER, Fact, Subject
 from house.film_talk import GENRE_TASTES
+from house.people import USER, Fact, Subject
 from house.world import World
 
 BATCH = 32
@@ -223,7 +223,7 @@ def world_subject(world: World, kind: str) -> Subject:
     while True:
         subject = world.grammar.new_subject(world.rng)
         if all(fact.subject.whom != subject.whom for fact in world.facts) and (
-            kind != "name" or not subject.role and subject.my.startswith("my ")
+            kind != "name" or (not subject.role and subject.my.startswith("my "))
         ):
             return subject
 
@@ -325,9 +325,7 @@ def told_world(
     told = writer.teller.told_turns(world, number, kinds=kinds or writer.teller.named_kinds)
     single = [fact for fact in world.facts if len(_same(world, fact)) == 1 and not fact.earlier]
     for fact in rng.sample(single, min(corrected, len(single))):
-        told.append(
-            (world.tell_corrected(fact), writer.grammar.acknowledgement(fact, rng), [fact])
-        )
+        told.append((world.tell_corrected(fact), writer.grammar.acknowledgement(fact, rng), [fact]))
     while len(told) < turns:
         told.insert(rng.randrange(len(told) + 1), (*writer.teller.idle_turn(world), []))
     return world, writer.sessions(told, rng)
@@ -505,7 +503,7 @@ def exam_of_pairs(
         for round_of_questions in range(3):
             messages = [prompts.write_questions(earlier, message, kind) for message, _, kind in tasks]  # fmt: skip
             written = model.generate(messages, slot=BASE, max_new_tokens=MAX_NEW_TOKENS, temperature=0.7, seed=round_of_questions)  # fmt: skip
-            for (message, told, kind), asked, text in zip(tasks, messages, written, strict=True):
+            for (_, told, kind), asked, text in zip(tasks, messages, written, strict=True):
                 for question, value in parse_pairs(text):
                     if number == QUESTIONS_A_PERSON:
                         break
@@ -517,7 +515,9 @@ def exam_of_pairs(
                     if not is_right:
                         line = f"{question} | {value}"
                         show("question-answer pairs: right", Item(asked, lambda reply: {}), line)
-        values = {normalise(fact.value) for _, told, _ in tasks for fact in told if not fact.earlier}
+        values = {
+            normalise(fact.value) for _, told, _ in tasks for fact in told if not fact.earlier
+        }
         facts += len(values)
         covered += sum(len(wordings.get(value, ())) >= 3 for value in values)
     return {

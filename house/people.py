@@ -104,7 +104,10 @@ class Grammar:
         self.talk = only_side(folders["talk"], side)
         self.films = only_side(folders["films"], side)
         intents = only_side(folders["intents"], side)
-        self.intents = [*self.talk["small_talk"], *(item for items in intents.values() for item in items)]
+        self.intents = [
+            *self.talk["small_talk"],
+            *(item for items in intents.values() for item in items),
+        ]
         """What people say that is about no film and tells nothing, each with replies that fit."""
         self.wishes: dict[str, list[str]] = {}
         for item in self.films["wishes"]:

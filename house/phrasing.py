@@ -3,7 +3,6 @@
 import random
 import re
 
-
 SLOT = re.compile(r"\{([\w.]+)\}")
 """A slot of a line; a dot asks for a part of what it stands for."""
 

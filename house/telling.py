@@ -10,7 +10,7 @@ from house.film_talk import FilmTalk
 from house.people import USER, Fact, Grammar, Person, matter_of
 from house.phrasing import SLOT, fill
 from house.wordings import PLACEHOLDER
-from house.world import Turn, World, pick
+from house.world import Turn, World
 
 SHARE_OF_DIALOGUES = 0.25
 """Of what people tell in voices of their own, the share that they tell in a dialogue."""
@@ -82,13 +82,8 @@ class Teller:
         are what one of `people/` says. `kinds` are those told of, if given."""
         rng, grammar = world.rng, self.grammar
         kinds = kinds or self.kinds(rng)
-        roll = rng.random()
-        if grammar.dialogues and roll < share_of_people * SHARE_OF_DIALOGUES:
-            dialogue = rng.choice(grammar.dialogues)
-            if turns := self.dialogue_turns(world, dialogue, rng.randint(2, 2 + num_facts)):
-                return turns
-        if grammar.people and roll < share_of_people:
-            return self.with_tastes(world, self.person_turns(world, num_facts))
+        if rng.random() < share_of_people:
+            return self.in_a_voice(world, num_facts)
         turns: list[tuple[str, str, list[Fact]]] = []
         elicited: Fact | None = None
         while num_facts > 0:
@@ -109,20 +104,7 @@ class Teller:
                     continue
                 message, facts = world.tell_corrected(fact), [fact]
             else:
-                fact = world.new_fact(kinds)
-                before = len(world.facts)
-                is_of_many = fact.subject.is_user and grammar.kinds[fact.kind].get("many") == "true"
-                if is_of_many and not fact.key and num_facts > 1 and rng.random() < 0.35:
-                    message = world.tell_several(fact, min(num_facts, rng.choice([2, 2, 3])))
-                else:
-                    message = world.tell(fact)
-                facts = world.facts[before:]
-                if rng.random() < 0.18 and num_facts > 1:
-                    second = world.new_fact(kinds)
-                    more = world.tell(second)
-                    glue = rng.choice([" ", " ", " And ", " Oh, and ", " Also, "])
-                    message = f"{message if message.endswith(('.', '!', '?')) else message + '.'}{glue}{more}"
-                    facts = world.facts[before:]
+                message, facts = self.told_anew(world, kinds, num_facts)
             num_facts -= len(facts)
             reply = grammar.acknowledgement(rng.choice(facts), rng)
             if num_facts > 0 and rng.random() < 0.25:
@@ -132,6 +114,32 @@ class Teller:
                     reply += " " + fill(rng.choice(grammar.kinds[fact.kind]["elicit"]), k=fact.key)
             turns.append((message, reply, facts))
         return turns
+
+    def in_a_voice(self, world: World, num_facts: int) -> list[tuple[str, str, list[Fact]]]:
+        """Return what somebody tells in words of their own: in a dialogue, or as one of `people/`."""
+        rng = world.rng
+        if rng.random() < SHARE_OF_DIALOGUES:
+            dialogue = rng.choice(self.grammar.dialogues)
+            if turns := self.dialogue_turns(world, dialogue, rng.randint(2, 2 + num_facts)):
+                return turns
+        return self.with_tastes(world, self.person_turns(world, num_facts))
+
+    def told_anew(self, world: World, kinds: list[str], most: int) -> tuple[str, list[Fact]]:
+        """Return a message that tells a new fact, at times several of its kind or another one beside
+        it, and what it told."""
+        rng, before = world.rng, len(world.facts)
+        fact = world.new_fact(kinds)
+        if world.is_one_of_many(fact) and not fact.key and most > 1 and rng.random() < 0.35:
+            message = world.tell_several(fact, min(most, rng.choice([2, 2, 3])))
+        else:
+            message = world.tell(fact)
+        if rng.random() < 0.18 and most > 1:
+            more = world.tell(world.new_fact(kinds))
+            glue = rng.choice([" ", " ", " And ", " Oh, and ", " Also, "])
+            message = (
+                f"{message if message.endswith(('.', '!', '?')) else message + '.'}{glue}{more}"
+            )
+        return message, world.facts[before:]
 
     def person_turns(self, world: World, num_facts: int) -> list[tuple[str, str, list[Fact]]]:
         """Return about `num_facts` facts as one of `people/` tells them, or two of them mixed; what

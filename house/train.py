@@ -14,7 +14,6 @@ taken before its decay. A run ends at a number of tokens, or of minutes if they 
 
 import json
 import logging
-import math
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator

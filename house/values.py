@@ -66,14 +66,21 @@ class Coiner:
 
 @functools.cache
 def _names() -> Coiner:
-    words = (word for name in COINED_FROM for value in NAMES[name] for word in re.findall(r"\b[^\W\d_]{3,}", value))
+    words = (
+        word
+        for name in COINED_FROM
+        for value in NAMES[name]
+        for word in re.findall(r"\b[^\W\d_]{3,}", value)
+    )
     return Coiner(word for word in words if word[0].isupper())
 
 
 @functools.cache
 def _words() -> Coiner:
     lists = [values for name, values in NAMES.items() if name not in COINED_FROM]
-    words = (word for values in lists for value in values for word in re.findall(r"[^\W\d_]{4,}", value))
+    words = (
+        word for values in lists for value in values for word in re.findall(r"[^\W\d_]{4,}", value)
+    )
     return Coiner(word for word in words if word.islower())
 
 
@@ -199,7 +206,15 @@ class Values:
         return self._full_name(rng) if self._novel or rng.random() < 0.3 else rng.choice(known)
 
     def invented_title(self, rng: random.Random) -> str:
-        frames = ["The {}", "{}", "{} Road", "The Last {}", "{} and Me", "{} in Winter", "A Song for {}"]
+        frames = [
+            "The {}",
+            "{}",
+            "{} Road",
+            "The Last {}",
+            "{} and Me",
+            "{} in Winter",
+            "A Song for {}",
+        ]
         return rng.choice(frames).format(self._name(rng))
 
     def _film_title(self, rng: random.Random) -> str:

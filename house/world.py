@@ -44,7 +44,7 @@ class World:
         rng, grammar = self.rng, self.grammar
         while True:
             kind, subject = rng.choice(kinds), USER
-            listed = [told.kind for told in self.facts if self._is_one_of_many(told)]
+            listed = [told.kind for told in self.facts if self.is_one_of_many(told)]
             if listed and rng.random() < MORE_OF_MANY:
                 kind = rng.choice(listed)
             elif rng.random() < share_other and grammar.kinds[kind].get("other"):
@@ -75,7 +75,7 @@ class World:
             self._used.add(fact.value.lower())
             return fact
 
-    def _is_one_of_many(self, fact: Fact) -> bool:
+    def is_one_of_many(self, fact: Fact) -> bool:
         """Can the user have told several of its kind?"""
         return fact.subject.is_user and self.grammar.kinds[fact.kind].get("many") == "true"
 

@@ -91,7 +91,19 @@ class TrainingText:
         ]  # fmt: skip
         files = [read_yaml(path) for path in (BANK_PATH, UNRELATED_PATH)]
         bank = [*(list(file.values()) for file in files), prompts.WOULD_LIKE, prompts.HAVE_SEEN]
-        lines = {*lines_of([grammar.kinds, talk, grammar.films, people, dialogues, grammar.intents, {"bank": bank}])}
+        lines = {
+            *lines_of(
+                [
+                    grammar.kinds,
+                    talk,
+                    grammar.films,
+                    people,
+                    dialogues,
+                    grammar.intents,
+                    {"bank": bank},
+                ]
+            )
+        }
         self.whole = {line for line, _ in lines}
         number = Counter(word for line in self.whole for word in set(line.split()))
         self.by_rarest_word = defaultdict(list)

@@ -273,7 +273,19 @@ def test_words_and_names_for_the_exam_are_never_those_of_the_training():
         assert not known & novel
         assert len(known) > 2000
     train, final = Values([]), Values([], novel=True)
-    kind = {"values": ["a nurse", "a baker", "a cook", "a pilot", "a judge", "a monk", "a clown", "a spy"] * 5}
+    kind = {
+        "values": [
+            "a nurse",
+            "a baker",
+            "a cook",
+            "a pilot",
+            "a judge",
+            "a monk",
+            "a clown",
+            "a spy",
+        ]
+        * 5
+    }
     for name in ("first_name", "place", "pet_name"):
         assert not {train.draw({"value": name}, rng) for _ in range(3000)} & {
             final.draw({"value": name}, rng) for _ in range(500)

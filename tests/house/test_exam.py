@@ -24,7 +24,14 @@ from house.world import World
 
 ABSTAINS = "You haven't told me that yet."
 
-WRONG = ["Hm, let me think.", "Noted, Zorblax.", "You said Zorblax.", "Zorblax it is.", "", "yes and no"]
+WRONG = [
+    "Hm, let me think.",
+    "Noted, Zorblax.",
+    "You said Zorblax.",
+    "Zorblax it is.",
+    "",
+    "yes and no",
+]
 """Right for nothing."""
 
 
@@ -57,7 +64,13 @@ def test_planted_wrong_answers_count_for_nothing(final, name):
 
 def test_every_figure_has_a_source():
     counted = {figure for figures in COUNTED.values() for figure in figures}
-    beside = {"bleed", "stale", "wrongly abstains", "recommendations: fits the wish", "recommendations: none hated or seen"}
+    beside = {
+        "bleed",
+        "stale",
+        "wrongly abstains",
+        "recommendations: fits the wish",
+        "recommendations: none hated or seen",
+    }
     pairs = {name for name in FIGURES if name.startswith("question-answer pairs")}
     assert counted | beside | pairs == set(FIGURES)
 
@@ -85,7 +98,9 @@ def test_yes_and_no_are_told_apart(reply, word):
 def test_a_verdict_is_read_from_the_reply():
     assert verdict("Alien is a horror film. You love horror, so yes.") == "yes"
     assert verdict("Alien is a horror film. You can't stand horror, so probably not.") == "no"
-    assert verdict("Alien is a horror film. You haven't told me how you feel about those.") == "unsure"
+    assert (
+        verdict("Alien is a horror film. You haven't told me how you feel about those.") == "unsure"
+    )
     assert verdict("No Country for Old Men is a thriller. You love thrillers, so yes.") == "yes"
 
 
