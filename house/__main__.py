@@ -180,7 +180,7 @@ def total_of(state: dict, name: str) -> float:
 def exam(
     model: Annotated[str, typer.Option(help="house, a folder, or a hub id")] = "house",
     side: Side = "final",
-    least: Annotated[int, typer.Option(help="items of each figure")] = 300,
+    least: Annotated[int, typer.Option(help="items of each figure", min=1)] = 300,
     seed: Seed = 0,
     only: Annotated[str, typer.Option(help="of these sources alone, comma between [all]")] = "",
     save: Annotated[bool, typer.Option(help="write the marks into the model's card")] = False,
@@ -189,8 +189,9 @@ def exam(
     """Ask the exported model about invented users and about films; print every figure with what is wanted."""
     from agent.model import LanguageModel
     from house.card import describe, read_card, table, write_card
-    from house.exam import SOURCES, Item
-    from house.exam import exam as held
+    from house.exam.figures import Item
+    from house.exam.run import SOURCES
+    from house.exam.run import exam as held
 
     chosen = [name.strip() for name in only.split(",") if name.strip()]
     if unknown := sorted(set(chosen) - {*SOURCES, "pairs"}):

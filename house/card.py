@@ -9,7 +9,7 @@ from safetensors import safe_open
 
 from agent import prompts
 from agent.memory.probe import interval
-from house.exam import FIGURES, Mark
+from house.exam.figures import FIGURES, Mark
 
 CARD = "card.json"
 

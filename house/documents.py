@@ -165,9 +165,7 @@ class Writer:
         """A value given in this chat, then asked for: it wins over the transcript."""
         if rng.random() < 0.15 and (turned := self.about_films.turn_against(world)):
             return [turned[0][:2], world.ask(world.facts[-1]), world.ask_would_like(self.films)]
-        single = [
-            fact for fact in world.facts if self.grammar.kinds[fact.kind].get("many") != "true"
-        ]
+        single = [fact for fact in world.facts if not self.grammar.is_many(fact.kind)]
         if not single:
             return []
         fact = rng.choice(single)

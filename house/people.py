@@ -162,6 +162,10 @@ class Grammar:
         self.kinds[name] = open_kind(fact, fact["topic"], [state], fact["asks"], clauses)
         return name
 
+    def is_many(self, kind: str) -> bool:
+        """Can the user have several values of this kind?"""
+        return self.kinds[kind].get("many") == "true"
+
     def part(self, kind: str, subject: Subject) -> dict:
         """Return the wordings of a kind for a subject."""
         return self.kinds[kind] if subject.is_user else self.kinds[kind]["other"]

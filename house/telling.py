@@ -100,7 +100,7 @@ class Teller:
                 continue
             elif roll < 0.28 and world.facts:
                 fact = rng.choice(world.facts)
-                if grammar.kinds[fact.kind].get("many") == "true":
+                if grammar.is_many(fact.kind):
                     continue
                 message, facts = world.tell_corrected(fact), [fact]
             else:
@@ -129,7 +129,8 @@ class Teller:
         it, and what it told."""
         rng, before = world.rng, len(world.facts)
         fact = world.new_fact(kinds)
-        if world.is_one_of_many(fact) and not fact.key and most > 1 and rng.random() < 0.35:
+        is_of_many = fact.subject.is_user and self.grammar.is_many(fact.kind)
+        if is_of_many and not fact.key and most > 1 and rng.random() < 0.35:
             message = world.tell_several(fact, min(most, rng.choice([2, 2, 3])))
         else:
             message = world.tell(fact)

@@ -44,9 +44,12 @@ class World:
         rng, grammar = self.rng, self.grammar
         while True:
             kind, subject = rng.choice(kinds), USER
-            listed = [told.kind for told in self.facts if self.is_one_of_many(told)]
-            if listed and rng.random() < MORE_OF_MANY:
-                kind = rng.choice(listed)
+            several = [
+                told.kind for told in self.facts
+                if told.subject.is_user and grammar.is_many(told.kind)
+            ]  # fmt: skip
+            if several and rng.random() < MORE_OF_MANY:
+                kind = rng.choice(several)
             elif rng.random() < share_other and grammar.kinds[kind].get("other"):
                 told = [fact.subject for fact in self.facts if not fact.subject.is_user]
                 subject = (
@@ -66,7 +69,7 @@ class World:
                 kind == "name" or (self.find("name", subject) and rng.random() < 0.5)
             ):
                 subject = Subject(subject.role, subject.your)
-            is_many = subject.is_user and grammar.kinds[kind].get("many") == "true"
+            is_many = subject.is_user and grammar.is_many(kind)
             fact = grammar.new_fact(kind, subject, rng)
             if not is_many and self.find(kind, subject, fact.key):
                 continue
@@ -74,10 +77,6 @@ class World:
                 continue
             self._used.add(fact.value.lower())
             return fact
-
-    def is_one_of_many(self, fact: Fact) -> bool:
-        """Can the user have told several of its kind?"""
-        return fact.subject.is_user and self.grammar.kinds[fact.kind].get("many") == "true"
 
     def find(self, kind: str, subject: Subject, key: str = "") -> list[Fact]:
         return [

@@ -4,7 +4,7 @@ import pytest
 
 from house.__main__ import HOUSE_WEIGHTS
 from house.card import describe, hash_of_prompts, read_card, table
-from house.exam import Mark
+from house.exam.figures import Mark
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import torch
 
 from agent import prompts
 from agent.memory.probe import grade, is_abstention, normalise
-from house.exam import verdict
+from house.exam.films import verdict
 from house.film_talk import DARK, LIGHT, suits
 from house.people import USER
 from house.phrasing import fill

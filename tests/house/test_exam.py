@@ -6,19 +6,11 @@ import pytest
 
 from agent.catalogue import Catalogue
 from house.__main__ import new_writer
-from house.exam import (
-    COUNTED,
-    FIGURES,
-    SOURCES,
-    Mark,
-    does_not_know,
-    exam,
-    of_suggestion,
-    recall,
-    right_pair,
-    says,
-    verdict,
-)
+from house.exam.figures import FIGURES, Mark
+from house.exam.films import does_not_know, of_suggestion, verdict
+from house.exam.pairs import right_pair
+from house.exam.run import COUNTED, SOURCES, exam
+from house.exam.told import recall, says
 from house.people import USER, Fact
 from house.world import World
 
