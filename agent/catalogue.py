@@ -35,6 +35,11 @@ GENRES = {
 """The closed list of genres → (as a taste, "westerns"; one film of it, "a western")."""
 
 
+def join_and(items: list[str]) -> str:
+    """Return "a", "a and b", "a, b and c"."""
+    return items[0] if len(items) == 1 else ", ".join(items[:-1]) + " and " + items[-1]
+
+
 @dataclass(frozen=True, slots=True)
 class Film:
     """A row of the catalogue."""

@@ -9,9 +9,8 @@ import random
 import re
 from dataclasses import dataclass
 
-from agent.catalogue import GENRES, Film
+from agent.catalogue import GENRES, Film, join_and
 from house.phrasing import SLOT
-from house.values import join_and
 
 FILM_SLOTS = {"year", "decade", "director", "actor", "genre", "about", "theme"}
 """What can be said of a film: {a.year}."""

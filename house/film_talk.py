@@ -4,10 +4,9 @@ import random
 from collections.abc import Callable
 
 from agent import prompts
-from agent.catalogue import GENRES, Film
+from agent.catalogue import GENRES, Film, join_and
 from house.people import Fact, Grammar
 from house.phrasing import fill, stopped
-from house.values import join_and
 from house.world import Turn, World, film_slots, pick
 
 DECADES = {

@@ -10,6 +10,7 @@ import random
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from agent.catalogue import join_and
 from house.dialogues import Dialogue, Exchange
 from house.open_kinds import (
     activity_kind,
@@ -20,7 +21,7 @@ from house.open_kinds import (
     relation_kind,
 )
 from house.phrasing import Thesaurus, careless, fill, opened, stopped, typo
-from house.values import NAMES, Values, invented_word, join_and
+from house.values import NAMES, Values, invented_word
 from house.wordings import WORDINGS_DIR, normalise, read_yaml, split
 from house.wordings import side as side_of
 

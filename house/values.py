@@ -107,11 +107,6 @@ def recombined(value: str, other: str) -> str:
     return with_article(f"{head} {tail}") if head else value
 
 
-def join_and(items: list[str]) -> str:
-    """Return "a", "a and b", "a, b and c"."""
-    return items[0] if len(items) == 1 else ", ".join(items[:-1]) + " and " + items[-1]
-
-
 MADE_UP, RECOMBINED = 0.15, 0.2
 """Shares of phrases that are made up, and put together of two."""
 

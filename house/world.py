@@ -3,10 +3,9 @@
 import random
 
 from agent import prompts
-from agent.catalogue import GENRES, Film
+from agent.catalogue import GENRES, Film, join_and
 from house.people import USER, Fact, Grammar, Subject, listed
 from house.phrasing import fill, opened
-from house.values import join_and
 
 Turn = tuple[str, str]
 

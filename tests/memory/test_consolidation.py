@@ -1,6 +1,7 @@
 """One consolidation with the house model: what it learns, what it refuses, what it gives away."""
 
 import logging
+import warnings
 
 import pytest
 
@@ -8,6 +9,7 @@ from agent.memory.bank import QuestionBank, in_other_words, ways_to_ask
 from agent.memory.questions import QAPair
 from agent.memory.synthesis import synthesize
 from agent.memory.teacher import windows_of
+from agent.model import LanguageModel
 from agent.slots import BASE
 
 pytestmark = pytest.mark.slow
@@ -57,6 +59,31 @@ def test_what_was_told_is_answered_from_the_weights(make_agent, house_model, cap
     house_model.slots.drop("")
     restarted = make_agent(house_model).probe("ada", "Where do I live?")
     assert (restarted.text, restarted.memory_tokens) == (after.text, 0)
+
+
+def test_what_another_base_model_had_learned_is_learned_again_unasked(
+    make_agent, house_model, clock
+):
+    """As after an update that brings new weights: the user does nothing."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        old = LanguageModel.load("house", num_slots=3, quantize="none")
+    assert old.base_hash != house_model.base_hash
+    agent = make_agent(old)
+    tell(agent)
+    assert agent.consolidate("ada")[0].published
+    agent.close()
+
+    updated = make_agent(house_model)
+    assert "Velmora" in updated.probe("ada", "Where do I live?").text  # from the prompt, meanwhile
+    assert updated.probe("ada", "Where do I live?").memory_tokens > 0
+    clock.forward(61)
+    (report,) = updated.consolidator.run_once()
+    assert report.published, report.reason
+    after = updated.probe("ada", "Where do I live?")
+    assert "Velmora" in after.text
+    assert (after.memory_tokens, after.generation) == (0, 2)
+    assert updated.store.card("ada", 2)["base_hash"] == house_model.base_hash
 
 
 def test_a_failing_gate_publishes_nothing(make_agent, house_model):
