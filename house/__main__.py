@@ -96,6 +96,9 @@ def train(
     seed: Seed = 0,
     start: Annotated[Path | None, typer.Option(help="folder of weights to begin with")] = None,
     peak: Annotated[float, typer.Option(help="factor of the learning rates")] = 1.0,
+    layers: Annotated[int, typer.Option(min=1)] = 6,
+    width: Annotated[int, typer.Option(help="of the embeddings, a multiple of 64", min=64)] = 384,
+    hidden: Annotated[int, typer.Option(help="width inside the MLPs", min=1)] = 1152,
 ) -> None:  # fmt: skip
     """Train from scratch, or go on from the run's checkpoint; a line of log.jsonl every 50 steps."""
     from transformers import AutoTokenizer
@@ -103,12 +106,15 @@ def train(
     from house.train import Training
 
     needed(run, "tokenizer.json", f"tokenizer {run}")
+    if width % 64:
+        raise ConfigError(f"--width {width}: not a multiple of 64, the width of a head.")
     if start is not None:
         needed(start, "state.json", "train")
     logging.getLogger("house").setLevel(logging.INFO)
     training = Training(
         run, new_writer(), new_writer("dev", novel=True), AutoTokenizer.from_pretrained(run),
         seed=seed, total_tokens=tokens, total_seconds=minutes * 60, decay=decay, peak=peak,
+        layers=layers, width=width, hidden=hidden,
     )  # fmt: skip
     if (run / "checkpoint.pt").exists():
         training.resume()

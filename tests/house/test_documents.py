@@ -13,7 +13,7 @@ from house.film_talk import DARK, LIGHT, suits
 from house.people import USER
 from house.phrasing import fill
 from house.tokenizer import Encoder
-from house.train import LENGTHS, Batch, loss_of, make_batches, new_model
+from house.train import CPU, Batch, loss_of, make_batches, new_model
 from house.values import Values, invented_name, invented_word
 from house.wordings import load_kinds, side
 from house.wordings import normalise as normalise_line
@@ -221,26 +221,26 @@ def test_the_trained_tokens_are_the_answers_and_their_ends(documents, tokenizer)
 
 def test_batches_hold_each_document_once_with_its_own_targets(documents, tokenizer):
     rows = Encoder(tokenizer).encode(documents)
-    batches = make_batches(rows, pad=0, rng=random.Random(0), batch_tokens=8192)
+    batches = make_batches(rows, pad=0, rng=random.Random(0), recipe=CPU)
     assert len(batches) > 5
-    assert len({batch.ids.shape for batch in batches}) <= len(LENGTHS)
+    assert len({batch.ids.shape for batch in batches}) <= len(CPU.lengths)
     found = []
     for batch in batches:
-        assert batch.ids.numel() <= 8192
+        assert batch.ids.numel() <= CPU.batch_tokens
         found += [
             ids[:size].tolist()
             for ids, size in zip(batch.ids, batch.sizes.tolist(), strict=True)
             if size
         ]
-        assert batch.ids.shape[1] in LENGTHS
+        assert batch.ids.shape[1] in CPU.lengths
         targets = batch.targets[batch.weights > 0]
         places = targets % batch.ids.shape[1]
         sizes = batch.sizes[targets // batch.ids.shape[1]]
         assert bool(((places > 0) & (places < sizes)).all())
         assert len(set(targets.tolist())) == len(targets)
-    assert sorted(found) == sorted(ids for ids, _ in rows if len(ids) <= LENGTHS[-1])
+    assert sorted(found) == sorted(ids for ids, _ in rows if len(ids) <= CPU.lengths[-1])
     answers = sum(int((batch.weights == 1).sum()) for batch in batches)
-    assert answers == sum(sum(is_answer) for ids, is_answer in rows if len(ids) <= LENGTHS[-1])
+    assert answers == sum(sum(is_answer) for ids, is_answer in rows if len(ids) <= CPU.lengths[-1])
 
 
 def test_the_loss_of_a_document_is_the_same_beside_longer_ones(documents, tokenizer):
@@ -250,8 +250,8 @@ def test_the_loss_of_a_document_is_the_same_beside_longer_ones(documents, tokeni
     torch.manual_seed(0)
     model = new_model(tokenizer, layers=2, width=64, hidden=96).eval()
     for row in (rows[0], rows[1]):
-        (alone,) = make_batches([row], 0, random.Random(0), batch_tokens=8192)
-        (beside,) = make_batches([row, rows[-1]], 0, random.Random(0), batch_tokens=8192)
+        (alone,) = make_batches([row], 0, random.Random(0), CPU)
+        (beside,) = make_batches([row, rows[-1]], 0, random.Random(0), CPU)
         keep_answers_of_first(alone)
         keep_answers_of_first(beside)
         with torch.no_grad():

@@ -6,7 +6,6 @@ import torch
 from house.train import Training
 
 
-@pytest.mark.slow  # the model in its full size
 def test_a_run_that_fails_keeps_what_it_learned(writer, tokenizer, tmp_path, monkeypatch):
     monkeypatch.setattr(torch, "compile", lambda function, **_: function)
     monkeypatch.setattr("house.train.HELD_OUT_DOCUMENTS", 60)  # they take longest
@@ -28,5 +27,6 @@ def test_a_run_that_fails_keeps_what_it_learned(writer, tokenizer, tmp_path, mon
 
 def new_training(writer, tokenizer, folder):
     return Training(
-        folder, writer, writer, tokenizer, seed=0, total_tokens=1e9, total_seconds=1e9, decay=0.3
-    )
+        folder, writer, writer, tokenizer, seed=0, total_tokens=1e9, total_seconds=1e9, decay=0.3,
+        layers=1, width=64, hidden=64,
+    )  # fmt: skip
