@@ -179,6 +179,7 @@ class Grammar:
         rng: random.Random,
         fact: Fact | None = None,
         told: dict[str, Fact] | None = None,
+        /,
         **slots: str,
     ) -> str:
         """Return a user's line as typed: at times in other words, in lower case (the values of

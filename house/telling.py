@@ -169,7 +169,7 @@ class Teller:
                 ]
                 continue
             matters |= dict.fromkeys(here, person)
-            text = grammar.said(message, rng, told=told)
+            text = grammar.said(message, rng, None, told)
             world.facts += told.values()
             reply = rng.choice(NEUTRAL_REPLIES)
             if told and rng.random() < 0.6:
@@ -207,7 +207,7 @@ class Teller:
             here = [slot for slot in SLOT.findall(line) if slot in facts]
             held = {slot: facts[slot] for slot in here if slot not in told}
             known = {slot: fact.value for slot, fact in facts.items() if slot not in held}
-            text = grammar.said(line, rng, told=held, **slots, **known)
+            text = grammar.said(line, rng, None, held, **slots, **known)
             values = {slot: fact.value for slot, fact in facts.items()}
             reply = fill(rng.choice(exchange.reply), **slots, **values)
             turns.append((text, reply, list(held.values())))
