@@ -195,14 +195,14 @@ def exam(
     """Ask the exported model about invented users and about films; print every figure with what is wanted."""
     from agent.model import LanguageModel
     from house.card import describe, read_card, table, write_card
-    from house.exam.figures import Item
-    from house.exam.run import SOURCES
+    from house.exam.figures import Item, Mark
+    from house.exam.run import BESIDE, SOURCES
     from house.exam.run import exam as held
 
     chosen = [name.strip() for name in only.split(",") if name.strip()]
-    if unknown := sorted(set(chosen) - {*SOURCES, "pairs"}):
+    if unknown := sorted(set(chosen) - {*SOURCES, *BESIDE}):
         raise ConfigError(
-            f"--only {unknown[0]}: no such source. There are {', '.join(SOURCES)}, pairs."
+            f"--only {unknown[0]}: no such source. There are {', '.join((*SOURCES, *BESIDE))}."
         )
 
     def shown(figure: str, item: Item, reply: str) -> None:
@@ -216,10 +216,10 @@ def exam(
     typer.echo(table(marks))
     if save:
         folder = HOUSE_WEIGHTS if model == "house" else Path(model)
-        card = read_card(folder) | {
-            "side": side, "least": least, "exam_seed": seed,
-            "exam": {name: [mark.hits, mark.asked] for name, mark in marks.items()},
-        }  # fmt: skip
+        card, held_as = read_card(folder), {"side": side, "least": least, "exam_seed": seed}
+        if chosen and held_as.items() <= card.items():  # the other figures stay
+            marks = {name: Mark(*counts) for name, counts in card["exam"].items()} | marks
+        card |= held_as | {"exam": {name: [mark.hits, mark.asked] for name, mark in marks.items()}}
         write_card(folder, card)
         (folder / "README.md").write_text(describe(card, marks), encoding="utf-8")
 

@@ -21,6 +21,7 @@ from house.exam.films import (
     whole_catalogue,
 )
 from house.exam.pairs import exam_of_pairs
+from house.exam.speed import exam_of_speed
 from house.exam.told import (
     careless_facts,
     corrections,
@@ -42,6 +43,9 @@ SOURCES: dict[str, Callable[[Writer, random.Random], Iterator[Item]]] = {
     "unknown films": unknown_films, "recommendations": recommendations, "verdicts": verdicts,
 }  # fmt: skip
 """Where the items come from, in the order they are asked."""
+
+BESIDE = ("pairs", "speed")
+"""What is asked otherwise: not an item with its reply."""
 
 COUNTED = {
     "own": ["own facts, direct", "own facts, indirect", "own facts, yes or no"],
@@ -79,6 +83,8 @@ def exam(
         progress(f"{name}: {time.monotonic() - began:.0f} s")
     if only("pairs"):
         marks |= exam_of_pairs(model, writer, random.Random(f"{seed}/pairs"), least, show)
+    if only("speed"):
+        marks |= exam_of_speed(model, writer, random.Random(f"{seed}/speed"), least)
     return marks
 
 

@@ -5,11 +5,13 @@ import random
 import pytest
 
 from agent.catalogue import Catalogue
+from agent.slots import BASE
 from house.__main__ import new_writer
 from house.exam.figures import FIGURES, Mark
 from house.exam.films import does_not_know, of_suggestion, verdict
 from house.exam.pairs import right_pair
 from house.exam.run import COUNTED, SOURCES, exam
+from house.exam.speed import exam_of_speed
 from house.exam.told import recall, says
 from house.people import USER, Fact
 from house.world import World
@@ -64,7 +66,8 @@ def test_every_figure_has_a_source():
         "recommendations: none hated or seen",
     }
     pairs = {name for name in FIGURES if name.startswith("question-answer pairs")}
-    assert counted | beside | pairs == set(FIGURES)
+    speed = {name for name in FIGURES if name.startswith("decoding")}
+    assert counted | beside | pairs | speed == set(FIGURES)
 
 
 def test_an_old_value_counts_as_stale_and_not_as_right(final):
@@ -124,6 +127,23 @@ def test_a_film_that_does_not_exist_must_not_get_a_year():
     assert does_not_know("I don't know a film called Zorblax.")
     assert not does_not_know("Zorblax came out in 1987.")
     assert not does_not_know("Zorblax is a western.")
+
+
+def test_the_speed_is_that_of_single_replies_with_an_adapter(final, tiny_model, monkeypatch):
+    """The tiny model is quick, but no model is as quick as that."""
+    of_base = []
+    real = tiny_model.stream
+    monkeypatch.setattr(
+        tiny_model, "stream",
+        lambda messages, *, slot, **kwargs: of_base.append(slot == BASE) or real(messages, slot=slot, **kwargs),
+    )  # fmt: skip
+    name = "decoding: replies at 60 tokens/s"
+    assert exam_of_speed(tiny_model, final, random.Random(0), 3)[name].asked == 3
+    assert of_base
+    assert not any(of_base)
+    monkeypatch.setattr("house.exam.speed.TOKENS_PER_SECOND", 1e9)
+    assert exam_of_speed(tiny_model, final, random.Random(0), 3)[name] == Mark(0, 3)
+    tiny_model.slots.drop("exam@")
 
 
 class Parrot:
