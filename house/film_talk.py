@@ -21,14 +21,15 @@ FACTS_OF_A_FILM = ["director", "year", "actor", "about", "genre"]
 
 LIGHT = {"comedy", "family", "animation", "musical", "romance"}
 DARK = {"thriller", "horror", "crime", "film noir", "war"}
-"""Genres of which a lighter and a darker film must have one, and none of the other side."""
+"""Genres of which a lighter and a darker film must have one as its first, which replies name, and none of the other
+side."""
 
 TURNS_FROM_A_FILM: dict[str, Callable[[Film, Film], bool]] = {
     "another": lambda other, film: other.genres[0] == film.genres[0],
-    "lighter": lambda other, film: bool(LIGHT & set(other.genres)) and not DARK & set(other.genres),
-    "darker": lambda other, film: bool(DARK & set(other.genres)) and not LIGHT & set(other.genres),
+    "lighter": lambda other, film: other.genres[0] in LIGHT and not DARK & set(other.genres),
+    "darker": lambda other, film: other.genres[0] in DARK and not LIGHT & set(other.genres),
     "older": lambda other, film: other.genres[0] == film.genres[0] and other.year < film.year - 5,
-    "newer": lambda other, film: other.genres[0] == film.genres[0] and other.year > film.year + 5,
+    "newer": lambda other, film: other.genres[0] == film.genres[0] and other.year > max(film.year + 5, 2000),
 }  # fmt: skip
 """What is asked for after a film was named → does the other film fit?"""
 

@@ -49,10 +49,18 @@ def activity_kind(item: dict) -> dict:
     state = item["state"].rstrip(".")
     question = item["ask"].rstrip("?")
     mine = state.replace("{v}", "").replace("  ", " ").strip()
+    # "How many cousins do I have?" is not "what you have cousins".
+    is_object = re.match("What (?:do|did|have|can|must) ", question)
     topic = (
-        f"what you {rest}" if told.startswith("You ") and not told.startswith("You're") else "that"
+        f"what you {rest}"
+        if is_object and told.startswith("You ") and not told.startswith("You're")
+        else "that"
     )
-    clause = f"what {mine}" if state.startswith("I ") else f"the answer to this: {question}"
+    clause = (
+        f"what {mine}"
+        if is_object and state.startswith("I ")
+        else f"the answer to this: {question}"
+    )
     return open_kind(
         item, topic, [item["state"], *item["other_ways"]], [item["ask"], *item["other_asks"]], [clause]
     )  # fmt: skip
@@ -81,6 +89,11 @@ def open_kind(
 ) -> dict:
     told, state = item["told"].rstrip("."), states[0].rstrip(".")
     state = state[0].lower() + state[1:] if state.startswith(("My ", "Our ", "The ")) else state
+    yesno = [f"Is it true that {state}?", f"Did I say {state}?", f"{states[0].rstrip('.')}, right?"]
+    corrections = [f"Correction: {state} now.", f"Actually not {{old}}. {states[0].rstrip('.')}.", f"That has changed, {state} these days."]  # fmt: skip
+    if asked := re.match(r"(.*\?) \{v\}\.$", states[0]):  # told as a question with its answer
+        yesno = [f"{asked[1]} Is it {{v}}?", f"{asked[1]} Did I say {{v}}?"]
+        corrections = [f"{asked[1]} It's {{v}} now.", f"{asked[1]} Not {{old}}, {{v}}."]
     # What sounds like a denial ("You never gave back …") would be judged as one.
     is_plain = grade(item["told"].replace("{v}", "Zorblax"), ["Zorblax"])
     # "my skis" would have to become "your skis" in an answer, and would be no copy.
@@ -90,13 +103,13 @@ def open_kind(
     return {
         "group": "life", "topic": topic, "values": values or ["a secret"], "made_up": item.get("made_up", "true"),
         "states": states, "asks": asks, "indirect": [], "clauses": clauses,
-        "yesno": [f"Is it true that {state}?", f"Did I say {state}?", f"{states[0].rstrip('.')}, right?"],
+        "yesno": yesno,
         "told": item["told"], "answers": [SAID, item["told"], item["told"]] if is_plain else [SAID],
         "yes": ["Yes, you said {v}.", f"Yes, {_lower_you(told)}."][: 1 + is_plain],
         "no": ["No, you said {v}.", f"No, {_lower_you(told)}."][: 1 + is_plain],
         "near": ["Somebody was talking about {v} today.", "What do you think of {v}?"],
         "acks": ACKS,
-        "corrections": item.get("changes") or [f"Correction: {state} now.", f"Actually not {{old}}. {states[0].rstrip('.')}.", f"That has changed, {state} these days."],
+        "corrections": item.get("changes") or corrections,
         "elicit": [], "replies": [],
     }  # fmt: skip
 
@@ -107,7 +120,9 @@ PREPOSITION = "(?:to|for|of|with|from|near|by|at|behind|beside|on|about|around|a
 def first_person(topic: str) -> str:
     """Return "what you keep in your shed" as the user says it, empty where "you" is an object."""
     if re.search(
-        rf"\b(?:who|what|which \w+) \w+(?:s|ed|t|ve|ld) you\b|\byou$|\b{PREPOSITION} you\b", topic
+        rf"\b(?:who|what|which \w+) \w+(?:s|ed|t|ve|ld) you\b|\byou$|\b{PREPOSITION} you\b"
+        r"|\w you (?:\{v\}|to|for|with|as|in|on|at|from|about)(?!\w)",
+        topic,
     ):
         return ""
     for yours, mine in (("you're", "I'm"), ("you've", "I've"), ("you'd", "I'd"), ("yourself", "myself"),

@@ -20,7 +20,7 @@ from house.open_kinds import (
     open_kind,
     relation_kind,
 )
-from house.phrasing import Thesaurus, careless, fill, opened, stopped, typo
+from house.phrasing import Thesaurus, careless, fill, is_about, opened, stopped, typo
 from house.values import NAMES, Values, invented_word
 from house.wordings import WORDINGS_DIR, normalise, read_yaml, split
 from house.wordings import side as side_of
@@ -99,6 +99,9 @@ class Grammar:
         self.kinds = only_side(folders["facts"], side)
         self.named_kinds = list(self.kinds)
         """Those of `facts/`."""
+        self._named_asks = {
+            normalise(line) for kind in self.kinds.values() for line in kind["asks"]
+        }
         for kind in self.kinds.values():
             if more := NAMES.get(kind.get("more", "")):
                 kind["values"] = list(dict.fromkeys([*kind["values"], *more]))
@@ -154,13 +157,19 @@ class Grammar:
         return Dialogue(films, item.get("words") or {}, kinds, exchanges)
 
     def _own_kind(self, fact: dict, whose: str) -> str:
-        """Make a fact of one person a kind of its own; return its name."""
+        """Make a fact of one person a kind of its own; return its name. As "plain:" it is told in one
+        sentence, without the message, and asked for with the questions that this sentence answers;
+        not if it might be taken for a kind of `facts/`."""
         name = f"person:{whose}:{fact['slot']}"
         mine = first_person(fact["topic"])
         clauses = [mine] if mine else [f"the answer to this: {fact['asks'][0].rstrip('?')}"]
         state = first_person(fact["told"][0].lower() + fact["told"][1:])
         state = state[:1].upper() + state[1:] or f"{fact['asks'][0]} {{v}}."
         self.kinds[name] = open_kind(fact, fact["topic"], [state], fact["asks"], clauses)
+        plain = [line for line in fact["asks"] if is_about(line, f"{fact['told']} {fact['topic']}")]
+        if plain and self._named_asks.isdisjoint(map(normalise, fact["asks"])):
+            fact = fact | {"changes": []}
+            self.kinds[f"plain:{name}"] = open_kind(fact, fact["topic"], [state], plain, clauses)
         return name
 
     def is_many(self, kind: str) -> bool:

@@ -6,6 +6,14 @@ import re
 SLOT = re.compile(r"\{([\w.]+)\}")
 """A slot of a line; a dot asks for a part of what it stands for."""
 
+SAYS_NOTHING = set(
+    """
+    what which who whom whose where when why how did does are was were have has had can could would will should the and for
+    with that this from you your mine our tell told said say remember remind please know called
+    """.split()
+)
+"""Words that do not show what a question is about."""
+
 SOFT = set(
     """
     my the what where which who how do does did is am are have can could when in on a for there name tell if we so at our been
@@ -32,6 +40,15 @@ def fill(template: str, *, lower: bool = False, **slots: str) -> str:
     if lower:
         return text.lower()
     return text[:1].upper() + text[1:] if template.startswith("{") else text
+
+
+def is_about(question: str, told: str) -> bool:
+    """Do at least half of the words of a question that mean something stand in what was told?"""
+    asked, known = (
+        {word[:5].rstrip("s") for word in set(re.findall(r"\w{3,}", line.lower())) - SAYS_NOTHING}
+        for line in (question, told)
+    )
+    return bool(asked) and 2 * len(asked & known) >= len(asked)
 
 
 def opened(opener: str, text: str) -> str:

@@ -58,7 +58,7 @@ class Teller:
     def __init__(self, grammar: Grammar, films: list[Film]) -> None:
         self.grammar, self.films = grammar, films
         open_kinds = [
-            kind for kind in grammar.kinds if ":" in kind and kind not in grammar.relations
+            kind for kind in grammar.kinds if kind.startswith(("i:", "my:", "life:", "plain:"))
         ]
         self.named_kinds, self.open_kinds = grammar.named_kinds, open_kinds
         self.about_films = FilmTalk(grammar, films)
@@ -235,6 +235,9 @@ class Teller:
             world.untold = [turn for turn in world.untold if not ABOUT_FILMS.search(turn[0])]
             for turn in self.about_films.taste_turns(world, rng.randint(1, 2)):
                 turns.insert(rng.randint(0, len(turns)), turn)
+            # Lists and summaries go by when it was told.
+            told = [fact for _, _, facts in turns for fact in facts]
+            world.facts.sort(key=lambda fact: told.index(fact) if fact in told else -1)
         return turns + self.about_films.turn_against(world) if rng.random() < 0.15 else turns
 
     def idle_turn(self, world: World) -> Turn:

@@ -18,6 +18,8 @@ from house.wordings import read_yaml
 
 WEEKDAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
 MONTHS = """January February March April May June July August September October November December""".split()
+DAY = re.compile(rf"\b\d{{1,2}}(?:(st|nd|rd|th)\b|(?= (?:{'|'.join(MONTHS)})\b))")
+"""A number in a phrase that no other digits may stand for: "22nd", "5 May"."""
 NAMES = read_yaml(Path(__file__).with_name("values.yaml"))
 
 COINED_FROM = {
@@ -152,6 +154,8 @@ class Values:
             return self._generators[kind["value"]](rng)
         values = self._side(kind["values"])
         value = rng.choice(values)
+        if DAY.search(value):
+            return DAY.sub(lambda match: f"{rng.randint(4, 20)}{'th' if match[1] else ''}", value)
         if any(char.isdigit() for char in value):
             return re.sub(r"[1-9]", lambda _: str(rng.randint(1, 9)), value)
         roll = rng.random()

@@ -5,7 +5,7 @@ import random
 from agent import prompts
 from agent.catalogue import GENRES, Film, join_and
 from house.people import USER, Fact, Grammar, Subject, listed
-from house.phrasing import fill, opened
+from house.phrasing import fill, is_about, opened
 
 Turn = tuple[str, str]
 
@@ -152,15 +152,15 @@ class World:
 
     def other_value(self, fact: Fact) -> str:
         """Return a value the fact does not have: its old one, somebody else's, or a new one."""
-        others = [
-            other.value for other in self.facts if other.kind == fact.kind and other is not fact
-        ]
-        pool = [value for value in [*fact.earlier, *others] if value.lower() != fact.value.lower()]
+        others = [other.value for other in self.facts if other.kind == fact.kind]
+        same = self.find(fact.kind, fact.subject, fact.key)
+        true = {other.value.lower() for other in [fact, *same]}
+        pool = [value for value in [*fact.earlier, *others] if value.lower() not in true]
         if pool and self.rng.random() < 0.6:
             return self.rng.choice(pool)
         while True:
             value = self.grammar.new_fact(fact.kind, fact.subject, self.rng).value
-            if value.lower() not in self._used:
+            if value.lower() not in self._used | true:
                 return value
 
     def ask_unknown(self, kinds: list[str]) -> Turn | None:
@@ -225,7 +225,8 @@ class World:
         if not found:
             return None
         question, topic = rng.choice(found)
-        return grammar.said(question, rng), grammar.not_told(rng.choice([topic, "that"]), rng)
+        topic = rng.choice([topic, "that"]) if is_about(question, topic) else "that"
+        return grammar.said(question, rng), grammar.not_told(topic, rng)
 
     def _implied(self, kind: str, subject: Subject) -> bool:
         """Is there a told fact that would answer this kind too?"""
@@ -246,11 +247,14 @@ class World:
             return True
         return any(fact.kind in near and fact.subject.whom == subject.whom for fact in self.facts)
 
-    def ask_summary(self) -> Turn:
+    def ask_summary(self) -> Turn | None:
+        """Ask for everything; none where only other people were spoken of."""
         grammar, rng = self.grammar, self.rng
         summary = grammar.talk["summary"]
         question = grammar.said(rng.choice(summary["asks"]), rng)
         mine = [fact for fact in self.facts if fact.subject.is_user]
+        if not mine and self.facts:
+            return None
         if not mine:
             return question, grammar.talk["unknown"]["summary"][0]
         said = [
