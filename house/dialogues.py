@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass
 
 from agent.catalogue import GENRES, Film, join_and
+from house.fame import come_to_mind
 from house.phrasing import SLOT
 
 FILM_SLOTS = {"year", "decade", "director", "actor", "genre", "about", "theme"}
@@ -60,7 +61,7 @@ def pick_films(dialogue: Dialogue, films: list[Film], rng: random.Random) -> dic
         ]  # fmt: skip
         if not fitting:
             return None
-        chosen[slot] = rng.choice(fitting)
+        chosen[slot] = come_to_mind(fitting, rng)
     return chosen
 
 

@@ -10,23 +10,21 @@ Every assistant message of the chat is trained; the transcript in the system mes
 import random
 import re
 from collections.abc import Callable
-from pathlib import Path
 
 from agent import prompts
 from agent.catalogue import Film
+from house.fame import best_known, by_fame
 from house.people import Fact, Grammar
 from house.phrasing import fill
 from house.telling import NEUTRAL_REPLIES, Teller
 from house.wordings import normalise
 from house.world import SAYS_SEEN, TASTES, Turn, World
 
-BEST_KNOWN = Path(__file__).with_name("best_known.txt")
-
 SHARE_OF_PEOPLE = 0.5
 """Of what is told earlier, the share that somebody of `people/` tells: the text nearest to use. Chosen: at three
 quarters, the kinds of `facts/` were told too seldom to be known (docs/lab_book.md)."""
 
-SHARES = [0.36, 0.12, 0.24, 0.15, 0.13]
+SHARES = [0.36, 0.22, 0.16, 0.13, 0.13]
 """Of chats with questions, wandering ones, dialogues, questions written about a message, film talk."""
 
 TELLS_OF_FILMS = SAYS_SEEN | TASTES | {"watchlist", "disliked_actor"}
@@ -40,9 +38,9 @@ class Writer:
     """Writes documents of every sort; `level` in 0..1 makes them longer and harder (curriculum)."""
 
     def __init__(self, grammar: Grammar, films: list[Film]) -> None:
-        self.grammar, self.films = grammar, films
+        self.grammar, self.films = grammar, by_fame(films)
         self.best_known = best_known(films)
-        self.teller = Teller(grammar, films)
+        self.teller = Teller(grammar, self.films)
         self.about_films = self.teller.about_films
 
     def document(self, rng: random.Random, level: float = 1.0) -> list[prompts.Message]:
@@ -90,11 +88,11 @@ class Writer:
         turns: list[Turn] = []
         for _ in range(rng.randint(3, 5 + round(4 * level))):
             roll = rng.random()
-            if roll < 0.5:
+            if roll < 0.45:
                 turns.append(self.teller.idle_turn(world))
-            elif roll < 0.75:
+            elif roll < 0.7:
                 turns += self.about_films.wish_turns(world, rng)
-            elif roll < 0.9 or not world.facts:
+            elif roll < 0.85 or not world.facts:
                 told = self.teller.told_turns(world, 1, kinds=self.grammar.named_kinds)
                 turns += [turn[:2] for turn in told]
             else:
@@ -262,12 +260,6 @@ class Writer:
         else:
             question = plain(grammar, fact, rng, "asks")
         return f"{question} | {fact.value}"
-
-
-def best_known(films: list[Film]) -> list[Film]:
-    """Return the films of `best_known.txt`, one title a line: those asked for most."""
-    titles = set(BEST_KNOWN.read_text(encoding="utf-8").splitlines())
-    return [film for film in films if film.title in titles]
 
 
 class _Deck:

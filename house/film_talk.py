@@ -5,9 +5,10 @@ from collections.abc import Callable
 
 from agent import prompts
 from agent.catalogue import GENRES, Film, join_and
+from house.fame import come_to_mind
 from house.people import Fact, Grammar
-from house.phrasing import fill, stopped
-from house.world import Turn, World, film_slots, pick
+from house.phrasing import fill, pick, stopped
+from house.world import Turn, World, film_slots
 
 DECADES = {
     1920: "the twenties", 1930: "the thirties", 1940: "the forties", 1950: "the fifties", 1960: "the sixties",
@@ -132,14 +133,14 @@ class FilmTalk:
             (0.08, lambda: self.particular_wish(film, rng)),
             (0.09, lambda: self.theme_turn(film, rng)),
             (0.06, lambda: self.mood_turn(film, rng)),
-            (0.09, lambda: (self.wish(rng, rng.choice(["any", *film.genres[:1] * 3])), self.suggestion(film, rng))),
+            (0.09, lambda: self.genre_turn(film, rng)),
             (0.12 * with_opinions, lambda: self.opinion_turn(film, rng)),
         ]  # fmt: skip
         (_, make) = rng.choices(sorts, [weight for weight, _ in sorts])[0]
         return make()
 
     def suggestion(self, film: Film, rng: random.Random) -> str:
-        return fill(rng.choice(self.grammar.films["suggestions"]["plain"]), **film_slots(film))
+        return fill(pick(self.grammar.films["suggestions"]["plain"], rng), **film_slots(film))
 
     def fact_turn(self, film: Film, rng: random.Random) -> Turn:
         what = rng.choice(["year", "director", "genre", "actor", "about"])
@@ -176,16 +177,20 @@ class FilmTalk:
         is_actor = bool(film.actors) and rng.random() < 0.5
         lines = self.grammar.films["questions"]["by_actor" if is_actor else "by_director"]
         name = rng.choice(film.actors if is_actor else film.directors)
+        film = come_to_mind([o for o in self.films if name in (o.actors if is_actor else o.directors)], rng)  # fmt: skip
         question = self.grammar.said(rng.choice(lines["asks"]), rng, v=name)
         return question, fill(pick(lines["answers"], rng), v=name, title=film.title)
 
     def theme_turn(self, film: Film, rng: random.Random) -> Turn:
         """A wish for a theme; what the themes of a film are; which film a description is of."""
         lines, grammar, roll = self.grammar.films["themes"], self.grammar, rng.random()
+        if roll < 0.5:
+            theme = rng.choice(film.themes)
+            film = come_to_mind([other for other in self.films if theme in other.themes], rng)
         slots = film_slots(film)
         if roll < 0.5:
-            question = grammar.said(rng.choice(lines["asks"]), rng, v=rng.choice(film.themes))
-            return question, fill(rng.choice(lines["suggestions"]), about=film.about, **slots)
+            question = grammar.said(rng.choice(lines["asks"]), rng, v=theme)
+            return question, fill(pick(lines["suggestions"], rng), about=film.about, **slots)
         if roll < 0.75:
             question = grammar.said(rng.choice(lines["theme_asks"]), rng, title=film.title)
             themes = join_and(list(film.themes))
@@ -196,18 +201,17 @@ class FilmTalk:
         )
 
     def mood_turn(self, film: Film, rng: random.Random) -> Turn:
-        """A wish by mood or company, and a film that suits it; another film where this one suits none."""
+        """A wish by mood or company that this film suits, if there is one, and a film that suits it."""
         moods = [mood for mood in self.grammar.films["moods"] if suits(film, mood)]
         mood = rng.choice(moods or self.grammar.films["moods"])
-        if not moods:
-            film = rng.choice([other for other in self.films if suits(other, mood)])
+        film = come_to_mind([other for other in self.films if suits(other, mood)], rng)
         return self.grammar.said(rng.choice(mood["say"]), rng), self.suggestion(film, rng)
 
     def opinion_turn(self, film: Film, rng: random.Random) -> Turn:
         opinions = self.grammar.films["opinions"]
         asks, replies = rng.choice([("asks", "answers"), ("user_opinions", "opinion_replies")])
         question = self.grammar.said(rng.choice(opinions[asks]), rng, title=film.title)
-        return question, fill(rng.choice(opinions[replies]), **film_slots(film))
+        return question, fill(pick(opinions[replies], rng), **film_slots(film))
 
     def follow_up(self, film: Film, rng: random.Random) -> tuple[Turn, Film]:
         """Return a turn about the film just named, which the user does not name, and the film that is
@@ -224,28 +228,32 @@ class FilmTalk:
         if not alike:
             return self.follow_up(film, rng)
         near = [other for other in alike if set(other.themes) & set(film.themes)]
-        other = rng.choice(near if near and rng.random() < 0.5 else alike)
+        other = come_to_mind(near if near and rng.random() < 0.5 else alike, rng)
         if what == "shown":
-            reply = rng.choice(lines["shown"]["replies"])
+            reply = pick(lines["shown"]["replies"], rng)
             return (question, fill(reply, old=film.title, **film_slots(other))), other
-        return (question, fill(rng.choice(lines["turns"]), **film_slots(other))), other
+        return (question, fill(pick(lines["turns"], rng), **film_slots(other))), other
 
     def particular_wish(self, film: Film, rng: random.Random) -> Turn:
         """Return a wish for a decade, a director, an actor, or a film like another, and a film."""
-        decade = DECADES[film.year // 10 * 10]
-        alike = [
-            other for other in self.films if other is not film and other.genres[0] == film.genres[0]
-        ]
-        wishes = {
-            "decade": decade,
-            "director": rng.choice(film.directors),
-            "like": rng.choice(alike).title,
-        }
+        wishes: dict[str, tuple[str, Callable[[Film], bool]]] = {}
+        decade, director = film.year // 10, rng.choice(film.directors)
+        wishes["decade"] = DECADES[10 * decade], lambda other: other.year // 10 == decade
+        wishes["director"] = director, lambda other: director in other.directors
+        wishes["like"] = film.title, lambda other: other is not film and other.genres[0] == film.genres[0]  # fmt: skip
         if film.actors:
-            wishes["actor"] = rng.choice(film.actors)
+            actor = rng.choice(film.actors)
+            wishes["actor"] = actor, lambda other: actor in other.actors
         wish = rng.choice(list(wishes))
-        said = self.grammar.said(rng.choice(self.grammar.wishes[wish]), rng, v=wishes[wish])
-        return said, self.suggestion(film, rng)
+        value, fits = wishes[wish]
+        said = self.grammar.said(rng.choice(self.grammar.wishes[wish]), rng, v=value)
+        return said, self.suggestion(come_to_mind(list(filter(fits, self.films)), rng), rng)
+
+    def genre_turn(self, film: Film, rng: random.Random) -> Turn:
+        """Return a wish for the film's genre, or for any film, and a film."""
+        wish = rng.choice(["any", *film.genres[:1] * 3])
+        fitting = [other for other in self.films if wish in ("any", other.genres[0])]
+        return self.wish(rng, wish), self.suggestion(come_to_mind(fitting, rng), rng)
 
     def wish(self, rng: random.Random, wish: str) -> str:
         if wish == "any" and rng.random() < 0.25:

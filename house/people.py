@@ -20,7 +20,7 @@ from house.open_kinds import (
     open_kind,
     relation_kind,
 )
-from house.phrasing import Thesaurus, careless, fill, is_about, opened, stopped, typo
+from house.phrasing import Thesaurus, careless, fill, is_about, opened, pick, stopped, typo
 from house.values import NAMES, Values, invented_word
 from house.wordings import WORDINGS_DIR, normalise, read_yaml, split
 from house.wordings import side as side_of
@@ -281,11 +281,11 @@ class Grammar:
         self, fact: Fact, rng: random.Random, *, name: str = "answers", value: str = ""
     ) -> str:
         lines = self.part(fact.kind, fact.subject)[name]
-        line = lines[0] if rng.random() < 0.7 else rng.choice(lines)
+        line = pick(lines, rng)
         return fill(line, v=value or fact.value, k=fact.key, your=fact.subject.your)
 
     def acknowledgement(self, fact: Fact, rng: random.Random) -> str:
-        line = rng.choice(self.part(fact.kind, fact.subject)["acks"])
+        line = pick(self.part(fact.kind, fact.subject)["acks"], rng)
         return fill(line, v=fact.value, k=fact.key, your=fact.subject.your)
 
     def topic(self, kind: str, subject: Subject, key: str = "") -> str:
@@ -299,7 +299,7 @@ class Grammar:
 
     def not_told(self, topic: str, rng: random.Random) -> str:
         lines = self.talk["unknown"]["answers"]
-        return fill(lines[0] if rng.random() < 0.7 else rng.choice(lines), t=topic)
+        return fill(pick(lines, rng), t=topic)
 
     # -- making facts ----------------------------------------------------------
 

@@ -42,6 +42,12 @@ def fill(template: str, *, lower: bool = False, **slots: str) -> str:
     return text[:1].upper() + text[1:] if template.startswith("{") else text
 
 
+def pick(lines: list[str], rng: random.Random) -> str:
+    """Return the first line seven times in ten, else any. A reply that is drawn among many cannot be
+    learned: a small model mixes them."""
+    return lines[0] if rng.random() < 0.7 else rng.choice(lines)
+
+
 def is_about(question: str, told: str) -> bool:
     """Do at least half of the words of a question that mean something stand in what was told?"""
     asked, known = (

@@ -8,7 +8,7 @@ from agent.catalogue import Film
 from house.dialogues import WITHDRAWN, Dialogue, film_values, pick_films
 from house.film_talk import FilmTalk
 from house.people import USER, Fact, Grammar, Person, matter_of
-from house.phrasing import SLOT, fill
+from house.phrasing import SLOT, fill, pick
 from house.wordings import PLACEHOLDER
 from house.world import Turn, World
 
@@ -26,10 +26,9 @@ ABOUT_FILMS = re.compile(r"genre|kind|film|movie|seen|saw|watch", re.IGNORECASE)
 
 
 NEAR_REPLIES = [
-    "I couldn't say, I only know films well.",
-    "Interesting. Is there a film you feel like tonight?",
-    "Hm, that's a bit outside my reels.",
     "I see. Tell me more if you like.",
+    "Interesting. Is there a film you feel like tonight?",
+    "I couldn't say, I only know films well.",
 ]
 
 NEUTRAL_REPLIES = [
@@ -209,7 +208,7 @@ class Teller:
             known = {slot: fact.value for slot, fact in facts.items() if slot not in held}
             text = grammar.said(line, rng, None, held, **slots, **known)
             values = {slot: fact.value for slot, fact in facts.items()}
-            reply = fill(rng.choice(exchange.reply), **slots, **values)
+            reply = fill(pick(exchange.reply, rng), **slots, **values)
             turns.append((text, reply, list(held.values())))
             told |= set(here)
         world.facts += [facts[slot] for slot in facts if slot in told]
@@ -252,10 +251,10 @@ class Teller:
         roll = rng.random()
         if roll < 0.6:
             item = rng.choice(grammar.intents)
-            return grammar.said(rng.choice(item["say"]), rng), rng.choice(item["reply"])
+            return grammar.said(rng.choice(item["say"]), rng), pick(item["reply"], rng)
         if roll < 0.75:
             kind = rng.choice(self.named_kinds)
             fact = grammar.new_fact(kind, USER, rng)
             line = rng.choice(grammar.kinds[kind]["near"])
-            return grammar.said(line, rng, fact), rng.choice(NEAR_REPLIES)
+            return grammar.said(line, rng, fact), pick(NEAR_REPLIES, rng)
         return self.about_films.turn(rng, with_opinions=False)

@@ -4,8 +4,9 @@ import random
 
 from agent import prompts
 from agent.catalogue import GENRES, Film, join_and
+from house.fame import come_to_mind
 from house.people import USER, Fact, Grammar, Subject, listed
-from house.phrasing import fill, is_about, opened
+from house.phrasing import fill, is_about, opened, pick
 
 Turn = tuple[str, str]
 
@@ -304,20 +305,20 @@ class World:
             film for film in films
             if film.title.lower() not in seen | avoid
             and not set(film.genres) & (never | set(hated) - {wish})
-            and (not genres or film.genres[0] in genres or (set(film.genres) & genres and rng.random() < 0.3))
+            and (not genres or film.genres[0] in genres)
         ]  # fmt: skip
         if not fitting:
             return None
-        film = rng.choice(fitting)
+        film = come_to_mind(fitting, rng)
         slots = film_slots(film)
         reasons = [genre for genre in film.genres if genre in loved]
         if reasons:
             slots["genre"] = GENRES[reasons[0]][1]
-            line = rng.choice(lines["because"])
+            line = pick(lines["because"], rng)
             return fill(line, because=f"you love {loved[reasons[0]]}", **slots), film
         if wish:
             slots["genre"] = GENRES[wish][1]
-        return fill(rng.choice(lines["plain"]), **slots), film
+        return fill(pick(lines["plain"], rng), **slots), film
 
     def ask_would_like(self, films: list[Film]) -> Turn | None:
         """Ask whether a film would please; none where what was heard may say more than the facts."""
@@ -374,11 +375,6 @@ class World:
 
 def _in_a_sentence(kind: dict) -> str:
     return kind.get("told", kind["answers"][0])
-
-
-def pick(lines: list[str], rng: random.Random) -> str:
-    """Return the first line seven times in ten, else any: replies vary, but not much."""
-    return lines[0] if rng.random() < 0.7 else rng.choice(lines)
 
 
 def film_slots(film: Film) -> dict[str, str]:
