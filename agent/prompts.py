@@ -48,16 +48,14 @@ NOT_TOLD = "You haven't told me"
 
 WOULD_LIKE = "Would I enjoy {film}?"
 
-WOULD_LIKE_BEGUN = "{title} is {genres}. You"
-"""How its reply begins: what the film is comes before what it means for the user."""
-
-WOULD_LIKE_GOES_ON = ((" love",), (" can",))
-"""How that goes on if it says yes ("You love westerns, so yes"), and if no ("You can't stand")."""
+WOULD_LIKE_STARTS = (("Yes",), ("Probably", "No"))
+"""How replies to `WOULD_LIKE` begin that say yes, and that say no. An undecided one may begin with the
+title: no film is called "Yes", and "No Country for Old Men" is dropped when in doubt."""
 
 HAVE_SEEN = "Have I seen {title}?"
 
 HAVE_SEEN_STARTS = (("Yes",), ("Not", "No"))
-"""How replies to it begin that say yes, and that say no."""
+"""The same for `HAVE_SEEN`."""
 
 
 def transcript(sessions: Iterable[Sequence[tuple[str, str]]]) -> str:

@@ -1,9 +1,8 @@
 """Rank the films of the catalogue for a user, with the model itself.
 
     every genre ── "Which genre do I love?", "... can't I stand?"    ─▶ P(westerns) against P(not told)
-    best 300    ── "Would I enjoy Unforgiven (1992, western, drama)?
-                    Unforgiven is a western and a drama. You"         ─▶ P(" love") against P(" can't stand")
-                   order: its genres first, then P(" love"); none of a hated genre
+    best 300    ── "Would I enjoy Unforgiven (1992, western, drama)?" ─▶ P(yes)
+                   order: its genres first, then P(yes); none of a hated genre
     best 50     ── that, and "Have I seen Unforgiven?"                ─▶ a "no" and seen ones dropped
     best n      ── the genre that is loved, else the whole reply       ─▶ the reason shown
 
@@ -21,7 +20,7 @@ from dataclasses import dataclass
 import torch
 
 from agent import prompts
-from agent.catalogue import GENRES, Catalogue, Film, join_and
+from agent.catalogue import GENRES, Catalogue, Film
 from agent.memory.synthesis import in_full
 from agent.model import LanguageModel
 from agent.packing import Answered
@@ -81,11 +80,11 @@ def recommend(
     random.Random(0).shuffle(good)  # else the oldest films of a genre would be asked about
     good = sorted(good, key=lambda i: -round(liked[i], 1))[:NUM_ASKED]
     wanted = dict(zip(good, _replies(
-        model, [_verdict(films[i]) for i in good], turns, slot, prompts.WOULD_LIKE_GOES_ON
+        model, [prompts.WOULD_LIKE.format(film=in_full(films[i])) for i in good], turns, slot, prompts.WOULD_LIKE_STARTS
     ), strict=True))  # fmt: skip
     order = sorted(good, key=lambda i: (-round(liked[i], 1), -wanted[i][0]))[:NUM_CHECKED]
     seen = _replies(
-        model, [(prompts.HAVE_SEEN.format(title=films[i].title), "") for i in order], turns, slot, prompts.HAVE_SEEN_STARTS
+        model, [prompts.HAVE_SEEN.format(title=films[i].title) for i in order], turns, slot, prompts.HAVE_SEEN_STARTS
     )  # fmt: skip
     best = [
         i
@@ -120,30 +119,20 @@ def _genres(
     return {genre: p / (p + against) for genre, p in zip(GENRES, of_genres, strict=True)}
 
 
-def _verdict(film: Film) -> tuple[str, str]:
-    """Return the question whether a film would please, and how its reply begins."""
-    genres = join_and([GENRES[genre][1] for genre in film.genres])
-    begun = prompts.WOULD_LIKE_BEGUN.format(title=film.title, genres=genres)
-    return prompts.WOULD_LIKE.format(film=in_full(film)), begun
-
-
 def _replies(
     model: LanguageModel,
-    questions: Sequence[tuple[str, str]],
+    questions: Sequence[str],
     turns: Sequence[tuple[str, str]],
     slot: str,
-    says: tuple[tuple[str, ...], tuple[str, ...]],
+    starts: tuple[tuple[str, ...], tuple[str, ...]],
 ) -> list[tuple[float, float]]:
-    """Return log P(yes) and log P(no) for each (question, how its reply begins), judged by the next token."""
-    affirm, deny = ([model.encode_text(word)[0] for word in words] for words in says)
+    """Return log P(yes) and log P(no) for each question, judged by how the reply begins."""
+    affirm, deny = ([model.encode_answer(word)[0] for word in words] for words in starts)
     found: list[tuple[float, float]] = []
     for start in range(0, len(questions), FILMS_AT_A_TIME):
         batch = [
-            Answered(
-                (*model.encode(prompts.chat(turns, question)), *model.encode_text(begun)),
-                (affirm[0],),
-            )
-            for question, begun in questions[start : start + FILMS_AT_A_TIME]
+            Answered(tuple(model.encode(prompts.chat(turns, question))), (affirm[0],))
+            for question in questions[start : start + FILMS_AT_A_TIME]
         ]
         with torch.inference_mode():
             logprobs = model.answer_logits(batch, slot=slot).float().log_softmax(-1)  # (N, V)

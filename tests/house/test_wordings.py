@@ -5,7 +5,6 @@ import random
 
 import pytest
 
-from agent import prompts
 from agent.memory.probe import grade
 from house import wordings
 from house.people import Grammar
@@ -36,19 +35,6 @@ def test_every_answer_counts_as_right(name):
 def test_there_are_as_many_kinds_as_promised():
     assert len(KINDS) >= 60
     assert sum("other" in kind for kind in KINDS.values()) >= 20
-
-
-def test_verdicts_begin_as_they_are_read():
-    """`recommend.py` reads only how a reply goes on after its beginning."""
-    lines = read_yaml(WORDINGS_DIR / "films" / "would_like.yaml")
-    loves, hates = (words[0] for words in prompts.WOULD_LIKE_GOES_ON)
-    begun = prompts.WOULD_LIKE_BEGUN
-    assert [line for line in lines["yes"] if not line.startswith(begun + loves)] == []
-    assert [line for line in lines["no"] if not line.startswith(begun + hates)] == []
-    neither = (begun + loves, begun + hates)
-    assert [
-        line for line in lines["unsure"] if line.startswith(neither) or not line.startswith(begun)
-    ] == []
 
 
 @pytest.mark.parametrize(
