@@ -2,11 +2,13 @@
 
 python -m evals conversations RESULTS   tests/conversations, three modes, every row
 python -m evals inspired RESULTS --data test.jsonl    INSPIRED's longest conversations as users
+python -m evals recommend --predictions FILE --candidates entity2id.json     INSPIRED's own protocol
 python -m evals speed                   seconds, tokens a second, bytes
 
 What a folder of results already holds is not run again.
 """
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -56,6 +58,27 @@ def inspired(
     if not show:
         run(found, results, Settings.read())
     typer.echo(table(found, results))
+
+
+@app.command()
+def recommend(
+    predictions: Annotated[Path, typer.Option(help="what a model replied, one JSON object a line")],
+    candidates: Annotated[Path, typer.Option(help="entity2id.json: the names replies are matched against")],
+    json_: Annotated[Path | None, typer.Option("--json", help="where the rows are written too")] = None,
+    reparse: Annotated[bool, typer.Option(help="match the replies anew, whatever parse the file has")] = False,
+) -> None:  # fmt: skip
+    """Score replies of any model at the 228 points of INSPIRED, and print a row for each condition."""
+    from evals.protocol import read_candidates, read_predictions, score, table, with_matches
+
+    read = read_predictions(predictions)
+    names = read_candidates(candidates)
+    rows = score(list(with_matches(read, names, anew=reparse)))
+    if json_ is not None:
+        try:
+            json_.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise ConfigError(f"{json_} cannot be written ({error.strerror}).") from error
+    typer.echo(table(rows))
 
 
 @app.command()
