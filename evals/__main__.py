@@ -68,7 +68,12 @@ def recommend(
     reparse: Annotated[bool, typer.Option(help="match the replies anew, whatever parse the file has")] = False,
 ) -> None:  # fmt: skip
     """Score replies of any model at the 228 points of INSPIRED, and print a row for each condition."""
-    from evals.protocol import read_candidates, read_predictions, score, table, with_matches
+    try:
+        from evals.protocol import read_candidates, read_predictions, score, table, with_matches
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"{error.name} is not installed. `pip install -r requirements-dev.txt` brings it."
+        ) from error
 
     read = read_predictions(predictions)
     names = read_candidates(candidates)

@@ -8,12 +8,13 @@ import torch
 
 from agent import prompts
 from agent.memory.probe import grade, is_abstention, normalise
+from house.batches import CPU, Batch, make_batches
 from house.exam.films import verdict
 from house.film_talk import DARK, LIGHT, suits
 from house.people import USER
 from house.phrasing import fill
 from house.tokenizer import Encoder
-from house.train import CPU, Batch, loss_of, make_batches, new_model
+from house.train import loss_of, new_model
 from house.values import Values, invented_name, invented_word
 from house.wordings import load_kinds, side
 from house.wordings import normalise as normalise_line
