@@ -194,8 +194,8 @@ def exam(
 ) -> None:  # fmt: skip
     """Ask the exported model about invented users and about films; print every figure with what is wanted."""
     from agent.model import LanguageModel
-    from house.card import describe, read_card, table, write_card
-    from house.exam.figures import Item, Mark
+    from house.card import describe, read_card, table, with_marks, write_card
+    from house.exam.figures import Item
     from house.exam.run import BESIDE, SOURCES
     from house.exam.run import exam as held
 
@@ -216,10 +216,8 @@ def exam(
     typer.echo(table(marks))
     if save:
         folder = HOUSE_WEIGHTS if model == "house" else Path(model)
-        card, held_as = read_card(folder), {"side": side, "least": least, "exam_seed": seed}
-        if chosen and held_as.items() <= card.items():  # the other figures stay
-            marks = {name: Mark(*counts) for name, counts in card["exam"].items()} | marks
-        card |= held_as | {"exam": {name: [mark.hits, mark.asked] for name, mark in marks.items()}}
+        held_as = {"side": side, "least": least, "exam_seed": seed}
+        card, marks = with_marks(read_card(folder), marks, held_as, is_part=bool(chosen))
         write_card(folder, card)
         (folder / "README.md").write_text(describe(card, marks), encoding="utf-8")
 

@@ -76,6 +76,18 @@ def read_card(folder: Path) -> dict:
     return json.loads((folder / CARD).read_text(encoding="utf-8"))
 
 
+def with_marks(
+    card: dict, marks: dict[str, Mark], held_as: dict, *, is_part: bool
+) -> tuple[dict, dict[str, Mark]]:
+    """Return the card with the marks of an exam, and all of its marks: if only a part was held, in the
+    same way as before (`held_as`: side, number of items, seed), the other figures stay."""
+    if is_part and held_as.items() <= card.items():
+        marks = {name: Mark(*counts) for name, counts in card["exam"].items()} | marks
+    return card | held_as | {
+        "exam": {name: [mark.hits, mark.asked] for name, mark in marks.items()}
+    }, marks
+
+
 def table(marks: dict[str, Mark]) -> str:
     """Return the marks as the rows of a Markdown table, in the order of the exam."""
     rows = []

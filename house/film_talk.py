@@ -187,17 +187,17 @@ class FilmTalk:
         if roll < 0.5:
             theme = rng.choice(film.themes)
             film = come_to_mind([other for other in self.films if theme in other.themes], rng)
-        slots = film_slots(film)
-        if roll < 0.5:
             question = grammar.said(rng.choice(lines["asks"]), rng, v=theme)
-            return question, fill(pick(lines["suggestions"], rng), about=film.about, **slots)
+            return question, fill(
+                pick(lines["suggestions"], rng), about=film.about, **film_slots(film)
+            )
         if roll < 0.75:
             question = grammar.said(rng.choice(lines["theme_asks"]), rng, title=film.title)
             themes = join_and(list(film.themes))
             return question, fill(pick(lines["theme_answers"], rng), title=film.title, v=themes)
         question = grammar.said(rng.choice(lines["which_asks"]), rng, about=film.about)
         return question, fill(
-            pick(lines["which_answers"], rng), title=film.title, year=slots["year"]
+            pick(lines["which_answers"], rng), title=film.title, year=str(film.year)
         )
 
     def mood_turn(self, film: Film, rng: random.Random) -> Turn:

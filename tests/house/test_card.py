@@ -3,7 +3,7 @@
 import pytest
 
 from house.__main__ import HOUSE_WEIGHTS
-from house.card import describe, hash_of_prompts, read_card, table
+from house.card import describe, hash_of_prompts, read_card, table, with_marks
 from house.exam.figures import Mark
 
 
@@ -35,3 +35,15 @@ def test_a_mark_is_shown_with_its_interval_and_in_bold_where_it_is_short():
     assert table({"own facts, direct": Mark(9, 10)}) == shown
     assert "| 0.000 (" in table({"bleed": Mark(0, 10)})
     assert "**0.300**" in table({"bleed": Mark(3, 10)})
+
+
+@pytest.mark.parametrize(
+    ("is_part", "seed", "others_stay"), [(True, 0, True), (True, 1, False), (False, 0, False)]
+)
+def test_the_marks_of_a_part_stand_beside_those_held_in_the_same_way(is_part, seed, others_stay):
+    card = {"exam_seed": 0, "exam": {"bleed": [1, 9], "stale": [2, 9]}}
+    after, marks = with_marks(card, {"stale": Mark(0, 5)}, {"exam_seed": seed}, is_part=is_part)
+    assert ("bleed" in marks) == others_stay
+    assert after["exam"] == {name: [mark.hits, mark.asked] for name, mark in marks.items()}
+    assert marks["stale"] == Mark(0, 5)
+    assert after["exam_seed"] == seed
