@@ -70,7 +70,7 @@ def test_no_word_of_a_turn_is_logged(make_agent, tiny_model, caplog):
     ]
     agent.consolidate("ada")
     tell(agent, message)
-    agent.consolidator._consolidation.bank = None  # as a programming error would
+    agent.consolidator._consolidation.learner.bank = None  # as a programming error would
     agent.consolidate("ada")
     assert "Consolidation of ada failed" in caplog.text
     assert not re.search("Quillaborn|Wuthering|secret", caplog.text)

@@ -291,7 +291,9 @@ class Consolidator:
         while not self._stopping.is_set():
             try:
                 with self._one_at_a_time:  # asks nothing twice
-                    self._consolidation.prepare(Job("", self._turnstile, cancelled=self._stopping))
+                    self._consolidation.learner.prepare(
+                        Job("", self._turnstile, cancelled=self._stopping)
+                    )
                 self.run_once()
             except AgentError as error:
                 if not self._stopping.is_set():

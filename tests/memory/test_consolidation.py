@@ -116,7 +116,7 @@ def test_what_the_bank_asks_of_a_fact_is_answered_with_it_or_not_learned(make_ag
     ]  # fmt: skip
     near = ways_to_ask(
         [[pair.question for pair in fact] for fact in facts], QuestionBank.load(),
-        agent.consolidator._consolidation.encoder,
+        agent.consolidator._consolidation.learner.encoder,
     )  # fmt: skip
     found = in_other_words(house_model, facts, near, windows_of(turns), checkpoint=lambda *_: None)
     assert {(pair.value, pair.turn_ids, pair.kind, pair.use) for pair in found} == {
@@ -139,7 +139,7 @@ def test_what_only_a_reply_asserted_is_never_learned(make_agent, house_model):
     )
     consolidation = agent.consolidator._consolidation
     material = synthesize(
-        house_model, turns, bank=QuestionBank.load(), encoder=consolidation.encoder, catalogue=agent.catalogue,
+        house_model, turns, bank=QuestionBank.load(), encoder=consolidation.learner.encoder, catalogue=agent.catalogue,
         rounds=agent.settings.question_rounds, temperature=agent.settings.question_temperature,
     )  # fmt: skip
     assert any("zorane" in pair.value.lower() for pair in material.pairs)

@@ -11,7 +11,9 @@ import torch
 
 from agent.errors import AdapterError, StoreError
 from agent.memory.adapters import CARD, served_name
+from agent.memory.distillation import Trained
 from agent.memory.job import Job, Report, Turnstile
+from agent.memory.learning import Candidate, Study
 from agent.memory.synthesis import Synthesis
 from tests.talking import FACT, tell, until
 
@@ -134,7 +136,8 @@ def test_a_generation_that_the_database_did_not_take_is_not_left_on_disk(agent, 
     turn = tell(agent)
     consolidation = agent.consolidator._consolidation
     agent.model.slots.start_training(None, seed=0)
-    tensors = agent.model.slots.trained_tensors()
+    trained = Trained(1, 1, 0.0, (0.0,))
+    candidate = Candidate(agent.model.slots.trained_tensors(), trained, None)
     report = Report("ada", 1, True, "it passed its probe", 1)
     material = Synthesis("", "", {}, [], [], num_doubtful=0, teacher_agreement=None)
     job = Job("ada", Turnstile(), cancelled=threading.Event())
@@ -145,9 +148,7 @@ def test_a_generation_that_the_database_did_not_take_is_not_left_on_disk(agent, 
 
     monkeypatch.setattr(agent.buffer, "publish", full)
     with pytest.raises(StoreError):
-        consolidation._publish(
-            report, material, tensors, [turn], 1, job, rehearsed=[], superseded=[]
-        )
+        consolidation._publish(report, Study(material, [], [], []), candidate, [turn], 1, job)
     assert agent.store.generations("ada") == []
 
 
@@ -159,7 +160,7 @@ def test_what_the_model_is_not_sure_of_stays_in_the_prompt(agent):
         agent.buffer.user("ada"),
         [turn],
         fence,
-        material,
+        Study(material, [], [], []),
         Job("ada", Turnstile(), cancelled=threading.Event()),
     )
     assert "not sure" in report.reason
@@ -185,7 +186,7 @@ def test_a_slice_that_fails_twice_is_set_aside_and_the_next_goes_on(agent, monke
 
 def test_an_unexpected_error_is_reported_by_its_kind_and_keeps_the_turns(agent, caplog):
     tell(agent, "Wuthering is my secret word.")
-    agent.consolidator._consolidation.bank = None  # as a programming error would
+    agent.consolidator._consolidation.learner.bank = None  # as a programming error would
     (report,) = agent.consolidator.run("ada")
     assert "unexpected AttributeError" in report.reason
     assert len(agent.buffer.pending("ada")) == 1
@@ -338,7 +339,7 @@ def test_the_thread_outlives_what_nobody_expected(agent, monkeypatch, caplog):
 
 def test_what_is_the_same_for_all_users_is_asked_before_anybody_waits(agent):
     agent.start()
-    replies = agent.consolidator._consolidation.unrelated._replies
+    replies = agent.consolidator._consolidation.learner.unrelated._replies
     until(lambda: len(replies) == 2)
     agent.consolidator.stop()
     assert set(replies) == {"trained", "measured"}
