@@ -174,7 +174,7 @@ def test_a_slice_that_fails_twice_is_set_aside_and_the_next_goes_on(agent, monke
         is_first = slice_turns[0].id == turns[0].id
         return Synthesis("", "", {}, [], [], num_doubtful=int(is_first), teacher_agreement=None)
 
-    monkeypatch.setattr("agent.memory.consolidation.synthesize", doubts_the_first)
+    monkeypatch.setattr("agent.memory.learning.synthesize", doubts_the_first)
     reports = agent.consolidate("ada")
     assert ["not sure" in report.reason for report in reports[:3]] == [True, True, False]
     waiting = agent.buffer.pending("ada")
