@@ -23,7 +23,7 @@ OWNERS = {
     "sentence_transformers": {"agent/memory/encoder.py"},
     "torch": {
         "agent/checkpoint.py", "agent/halves.py", "agent/model.py", "agent/packing.py", "agent/slots.py", "agent/recommend.py", "agent/memory/distillation.py",
-        "agent/memory/adapters.py", "agent/memory/consolidation.py", "agent/memory/unrelated.py",
+        "agent/memory/adapters.py", "agent/memory/consolidation.py", "agent/memory/learning.py",
     },
 }  # fmt: skip
 """Risky module → the files of agent/, ui/ and app.py that may import it."""

@@ -126,6 +126,13 @@ def ask_teacher(
     return [TeacherAnswer(*part) for part in parts]
 
 
+def mean_kl(model: LanguageModel, sentences: Sequence[TargetSentence], *, slot: str) -> float:
+    """Return the mean KL(teacher ‖ slot) of target sentences, in nats per answer token."""
+    with torch.inference_mode():
+        logits = model.answer_logits([sentence.student for sentence in sentences], slot=slot)
+        return answer_kl(merged(sentence.teacher for sentence in sentences), logits).item()
+
+
 def merged(answers: Iterable[TeacherAnswer]) -> TeacherAnswer:
     """Return the answers of a batch as one, in order."""
     answers = list(answers)

@@ -10,13 +10,12 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from agent.catalogue import Catalogue
 from agent.memory import probe
 from agent.memory.bank import QuestionBank
-from agent.memory.distillation import TargetSentence, Trained, answer_kl, merged, train_adapter
+from agent.memory.distillation import TargetSentence, Trained, mean_kl, train_adapter
 from agent.memory.earlier import (
     admitted,
     never_told,
@@ -220,12 +219,7 @@ class Learner:
         def is_learned(step: int) -> bool:
             if not lesson.stop or step < FIRST_STOP or step % STOP_EVERY:
                 return False
-            with torch.inference_mode():
-                logits = self.model.answer_logits(
-                    [sentence.student for sentence in lesson.stop], slot=TRAINING
-                )
-                loss = answer_kl(merged(sentence.teacher for sentence in lesson.stop), logits)
-            return loss.item() < STOP_BELOW_NATS
+            return mean_kl(self.model, lesson.stop, slot=TRAINING) < STOP_BELOW_NATS
 
         return train_adapter(
             self.model, lambda rng: lesson.draw(rng, settings.batch_size), max_steps=settings.max_steps,

@@ -7,10 +7,9 @@ measure what a candidate changes: the damage.
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
 import yaml
 
-from agent.memory.distillation import TargetSentence, answer_kl, merged
+from agent.memory.distillation import TargetSentence, mean_kl
 from agent.memory.lesson import Asked, SmallTalk, target_sentences
 from agent.memory.questions import Checkpoint
 from agent.memory.teacher import answer_with
@@ -42,9 +41,7 @@ class Unrelated:
     def damage(self, model: LanguageModel, *, slot: str, k: int, checkpoint: Checkpoint) -> float:
         """Return the mean KL(base ‖ slot) on the measured replies, in nats per token."""
         measured = self._of("measured", model, k, checkpoint)
-        with torch.inference_mode():
-            logits = model.answer_logits([sentence.student for sentence in measured], slot=slot)
-            return answer_kl(merged(sentence.teacher for sentence in measured), logits).item()
+        return mean_kl(model, measured, slot=slot)
 
     def _of(
         self, name: str, model: LanguageModel, k: int, checkpoint: Checkpoint

@@ -318,8 +318,8 @@ def test_the_thread_outlives_a_database_that_cannot_be_read_for_a_moment(agent, 
 
 def test_the_thread_outlives_what_nobody_expected(agent, monkeypatch, caplog):
     monkeypatch.setattr("agent.memory.consolidator.PAUSE", 0.01)
-    consolidation = agent.consolidator._consolidation
-    real, tries = consolidation.prepare, []
+    learner = agent.consolidator._consolidation.learner
+    real, tries = learner.prepare, []
 
     def at_first_broken(job):
         tries.append(1)
@@ -327,7 +327,7 @@ def test_the_thread_outlives_what_nobody_expected(agent, monkeypatch, caplog):
             raise RuntimeError("something new")
         real(job)
 
-    monkeypatch.setattr(consolidation, "prepare", at_first_broken)
+    monkeypatch.setattr(learner, "prepare", at_first_broken)
     tell(agent)
     agent.consolidator.ask("ada")
     agent.start()
