@@ -29,7 +29,7 @@ from agent.checkpoint import compute_of, hash_of, load_checkpoint, make_trainabl
 from agent.halves import halves_of, packed_states, unpacked_states
 from agent.packing import Answered, common_prefix, packed
 from agent.prompts import Message
-from agent.slots import BASE, AdapterSlots, using
+from agent.slots import BASE, AdapterSlots, upper_half, using
 
 MIN_SHARED_PREFIX = 16
 """From this many common tokens on, a batch computes its prefix once. Chosen, not measured."""
@@ -57,6 +57,7 @@ class LanguageModel:
         num_slots: int,
         lora_rank: int,
         lora_alpha: int,
+        adapted: Callable[[torch.nn.Module], dict[str, list]] = upper_half,
         compute: torch.dtype | None = None,
     ) -> None:
         self._compute = compute
@@ -64,7 +65,7 @@ class LanguageModel:
         # One of its own: whether control tokens are split is state of a tokenizer, not of a call.
         self._text_tokenizer = copy.deepcopy(tokenizer)
         self.slots = AdapterSlots(
-            model, num_slots=num_slots, lora_rank=lora_rank, lora_alpha=lora_alpha
+            model, num_slots=num_slots, lora_rank=lora_rank, lora_alpha=lora_alpha, adapted=adapted
         )
         self._model = self.slots.model
         self._halves = halves_of(self._model, self.slots.adapted["layers_to_transform"][0])
@@ -79,6 +80,7 @@ class LanguageModel:
         num_slots: int = 8,
         lora_rank: int = 16,
         lora_alpha: int = 32,
+        adapted: Callable[[torch.nn.Module], dict[str, list]] = upper_half,
         compute: torch.dtype | None = None,
     ) -> "LanguageModel":
         """Load a base model.
@@ -87,6 +89,7 @@ class LanguageModel:
             name: "house", a folder, or a hub id.
             quantize: "nf4" or "none".
             num_slots: Generations kept ready for replies.
+            adapted: Says of a model where its adapters are.
             compute: Type of `answer_logits` on a CPU; None takes bf16 where the CPU has AMX, which
                 is faster there alone, and in long passes alone: docs/lab_book.md.
 
@@ -99,10 +102,12 @@ class LanguageModel:
 
         def made() -> "LanguageModel":
             model, tokenizer = load_checkpoint(name, quantize)
-            base_hash = hash_of(model, tokenizer, f"{quantize}/{lora_rank}/{lora_alpha}/upper half")
+            where = adapted.__name__.replace("_", " ")
+            base_hash = hash_of(model, tokenizer, f"{quantize}/{lora_rank}/{lora_alpha}/{where}")
             make_trainable_through(model)
             return cls(model, tokenizer, name=name, base_hash=base_hash, num_slots=num_slots,
-                       lora_rank=lora_rank, lora_alpha=lora_alpha, compute=compute or compute_of(model.device.type))  # fmt: skip
+                       lora_rank=lora_rank, lora_alpha=lora_alpha, adapted=adapted,
+                       compute=compute or compute_of(model.device.type))  # fmt: skip
 
         # In a thread that ends: with one more pool of its threads alive than there are processors,
         # OpenMP wakes every thread anew for every product, and a training step takes 1.6 times as long.

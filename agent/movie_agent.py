@@ -358,7 +358,7 @@ class MovieAgent:
         ):
             return recommend(
                 self.model, self.catalogue, slot=slot, number=number,
-                turns=[(turn.message, turn.reply) for turn in turns],
+                ask=lambda question: self._messages([], turns, question),
             )  # fmt: skip
 
     def consolidate(

@@ -14,7 +14,7 @@ was told, and badly what follows from it for a film (docs/lab_book.md).
 import math
 import random
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -46,6 +46,13 @@ HATED = 0.5
 of "no" to a film. Chosen, not measured."""
 
 
+Ask = Callable[[str], list[prompts.Message]]
+
+
+def in_a_fresh_chat(question: str) -> list[prompts.Message]:
+    return prompts.chat([], question)
+
+
 @dataclass(frozen=True, slots=True)
 class Recommendation:
     film: Film
@@ -59,18 +66,18 @@ def recommend(
     catalogue: Catalogue,
     *,
     slot: str,
-    turns: Sequence[tuple[str, str]] = (),
+    ask: Ask = in_a_fresh_chat,
     number: int = 5,
 ) -> list[Recommendation]:
     """Return up to `number` films, best first: not seen, not of a hated genre, each with a reason.
 
     Args:
         slot: The user's adapter slot, or `BASE`.
-        turns: The current chat; a wish told there counts.
+        ask: Makes a prompt of a question. What stands in it beside, as the current chat, counts.
     """
     films = catalogue.films
     loved, hated = (
-        _genres(model, question, turns, slot)
+        _genres(model, question, ask, slot)
         for question in (prompts.LOVED_GENRE, prompts.HATED_GENRE)
     )
     liked = [
@@ -80,11 +87,11 @@ def recommend(
     random.Random(0).shuffle(good)  # else the oldest films of a genre would be asked about
     good = sorted(good, key=lambda i: -round(liked[i], 1))[:NUM_ASKED]
     wanted = dict(zip(good, _replies(
-        model, [prompts.WOULD_LIKE.format(film=in_full(films[i])) for i in good], turns, slot, prompts.WOULD_LIKE_STARTS
+        model, [prompts.WOULD_LIKE.format(film=in_full(films[i])) for i in good], ask, slot, prompts.WOULD_LIKE_STARTS
     ), strict=True))  # fmt: skip
     order = sorted(good, key=lambda i: (-round(liked[i], 1), -wanted[i][0]))[:NUM_CHECKED]
     seen = _replies(
-        model, [prompts.HAVE_SEEN.format(title=films[i].title) for i in order], turns, slot, prompts.HAVE_SEEN_STARTS
+        model, [prompts.HAVE_SEEN.format(title=films[i].title) for i in order], ask, slot, prompts.HAVE_SEEN_STARTS
     )  # fmt: skip
     best = [
         i
@@ -94,7 +101,7 @@ def recommend(
     favourites = {i: max(films[i].genres, key=loved.__getitem__) for i in best}
     unclear = [i for i in best if loved[favourites[i]] < LOVED]
     replies = model.generate(
-        [prompts.chat(turns, prompts.WOULD_LIKE.format(film=in_full(films[i]))) for i in unclear], slot=slot, max_new_tokens=48
+        [ask(prompts.WOULD_LIKE.format(film=in_full(films[i]))) for i in unclear], slot=slot, max_new_tokens=48
     ) if unclear else []  # fmt: skip
     reasons = {
         i: prompts.LOVED_GENRE[1].format(genre=GENRES[genre][0]) + "."
@@ -104,12 +111,12 @@ def recommend(
 
 
 def _genres(
-    model: LanguageModel, question: tuple[str, str], turns: Sequence[tuple[str, str]], slot: str
+    model: LanguageModel, question: tuple[str, str], ask: Ask, slot: str
 ) -> dict[str, float]:
     """Return how sure it is that each genre is an answer, 0 to 1: its probability against that of "you
     haven't told me". Of several genres told, each has but a share of the one answer."""
     asked, start = question
-    prompt = tuple(model.encode(prompts.chat(turns, asked)))
+    prompt = tuple(model.encode(ask(asked)))
     starts = [*(start.format(genre=taste) for taste, _ in GENRES.values()), prompts.NOT_TOLD]
     found = model.answer_probabilities(
         [Answered(prompt, tuple(model.encode_text(start))) for start in starts], slot=slot
@@ -122,7 +129,7 @@ def _genres(
 def _replies(
     model: LanguageModel,
     questions: Sequence[str],
-    turns: Sequence[tuple[str, str]],
+    ask: Ask,
     slot: str,
     starts: tuple[tuple[str, ...], tuple[str, ...]],
 ) -> list[tuple[float, float]]:
@@ -131,7 +138,7 @@ def _replies(
     found: list[tuple[float, float]] = []
     for start in range(0, len(questions), FILMS_AT_A_TIME):
         batch = [
-            Answered(tuple(model.encode(prompts.chat(turns, question))), (affirm[0],))
+            Answered(tuple(model.encode(ask(question))), (affirm[0],))
             for question in questions[start : start + FILMS_AT_A_TIME]
         ]
         with torch.inference_mode():

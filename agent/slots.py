@@ -82,12 +82,18 @@ class AdapterSlots:
     """
 
     def __init__(
-        self, model: torch.nn.Module, *, num_slots: int, lora_rank: int, lora_alpha: int
+        self,
+        model: torch.nn.Module,
+        *,
+        num_slots: int,
+        lora_rank: int,
+        lora_alpha: int,
+        adapted: Callable[[torch.nn.Module], dict[str, list]] = upper_half,
     ) -> None:
         self._slots = [_Slot(f"slot{i}") for i in range(num_slots)]
         self._training = _Slot(TRAINING)
         self._free = threading.Condition()
-        self.adapted = upper_half(model)
+        self.adapted = adapted(model)
         """What peft's configuration says of where an adapter is."""
         config = LoraConfig(r=lora_rank, lora_alpha=lora_alpha, lora_dropout=0.0, **self.adapted)
         first, *others = (*self._slots, self._training)

@@ -10,12 +10,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import typer
+
+from agent import prompts
+from agent.catalogue import Catalogue
 from agent.errors import ConfigError
 from agent.memory.probe import grade
+from agent.model import LanguageModel
 from agent.movie_agent import MovieAgent
+from agent.recommend import recommend
 from agent.settings import Settings
+from agent.slots import BASE
 from evals.conversations import keep_settings, open_in
 from evals.figures import share
+from evals.protocol import name_of, read_entities, read_predictions
 
 
 @dataclass(frozen=True)
@@ -123,3 +131,79 @@ def table(conversations: list[Conversation], out: Path) -> str:
 
 def _figure(value: float | None) -> str:
     return "–" if value is None else f"{value:.2f}"
+
+
+# -- the corpus's own protocol: 20 films at each point of a conversation ------------------------
+
+NUM_FILMS = 20
+
+
+def predict(
+    data: Path, candidates: Path, out: Path, settings: Settings, *, show: Callable[[str], None] = print
+) -> None:  # fmt: skip
+    """Recommend at each point of test.jsonl, with the conversation so far as the current chat, and write the
+    replies in the format that `evals.protocol` scores. Points that `out` holds are not asked again.
+
+    Raises:
+        ConfigError: A file is missing or damaged.
+    """
+    points = read_points(data)
+    names = {number: name_of(entity) for entity, number in read_entities(candidates).items()}
+    done = len(read_predictions(out)) if out.exists() else 0
+    if done == len(points):
+        return
+    model = LanguageModel.load(settings.model, quantize=settings.quantize, num_slots=2)
+    catalogue = Catalogue.load()
+    show(f"{len(points) - done} of {len(points)} points to reply to.")
+    with out.open("a", encoding="utf-8") as file, typer.progressbar(points[done:], label="points") as bar:  # fmt: skip
+        for point in bar:
+            turns = chat_of(point["input"], model)
+            found = recommend(
+                model, catalogue, slot=BASE, ask=lambda question, turns=turns: prompts.chat(turns, question), number=NUM_FILMS
+            )  # fmt: skip
+            row = {
+                "text": "\n".join(f"{i}. {one.film.title}" for i, one in enumerate(found, start=1)),
+                "gt": [names[number] for number in point["rec"]],
+                "seen": [names[number] for number in point["prev_entity"]],
+            }
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+            file.flush()
+
+
+def read_points(path: Path) -> list[dict]:
+    """Return the points of test.jsonl.
+
+    Raises:
+        ConfigError: There is no such file, or a line is no point; it gives the line and the reason.
+    """
+    if not path.is_file():
+        raise ConfigError(f"There is no {path}. Give the test.jsonl of INSPIRED.")
+    points = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        try:
+            point = json.loads(line)
+            point["input"].splitlines(), list(point["rec"]), list(point["prev_entity"])
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ConfigError(
+                f"{path}, line {number}: no point of INSPIRED ({type(error).__name__}: {error})."
+            ) from error
+        points.append(point)
+    return points
+
+
+def chat_of(text: str, model: LanguageModel) -> list[tuple[str, str]]:
+    """Return the turns of "System: ... User: ..." lines, as many of the last as fit beside a question."""
+    turns: list[list[str]] = []
+    for speaker, said in re.findall(r"^(System|User): (.*\S)\s*$", text, re.MULTILINE):
+        if speaker == "User":
+            turns.append([said, prompts.WITHHELD])
+        elif turns:
+            turns[-1][1] = said
+    found = [(message, reply) for message, reply in turns]
+    while found and len(model.encode(prompts.chat(found, ""))) > model.max_context_tokens - ROOM:
+        found = found[1:]
+    return found
+
+
+ROOM = 160
+"""Tokens left for a question about a film."""

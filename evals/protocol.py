@@ -84,15 +84,24 @@ def read_candidates(path: Path) -> list[str]:
     Raises:
         ConfigError: If there is no such file, or it is no JSON object.
     """
+    return [name_of(entity) for entity in read_entities(path)]
+
+
+def read_entities(path: Path) -> dict[str, int]:
+    """Return entity2id.json.
+
+    Raises:
+        ConfigError: If there is no such file, or it is no JSON object of entities.
+    """
     try:
-        names = [name_of(entity) for entity in dict(json.loads(path.read_text(encoding="utf-8")))]
+        entities = dict(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:
         raise ConfigError(
             f"{path} is no JSON object of entities ({type(error).__name__})."
         ) from error
-    if not names:
+    if not entities:
         raise ConfigError(f"{path} has no entities.")
-    return names
+    return entities
 
 
 def name_of(entity: str) -> str:

@@ -28,7 +28,7 @@ from agent.memory.encoder import SentenceEncoder
 from agent.memory.job import BreathingModel, Job
 from agent.memory.lesson import Asked, Lesson, target_sentences, with_talk
 from agent.memory.probe import Figures
-from agent.memory.questions import QAPair
+from agent.memory.questions import QAPair, drop_near_duplicates
 from agent.memory.synthesis import Synthesis, synthesize
 from agent.memory.tables import StoredPair, Turn
 from agent.memory.teacher import answer_with
@@ -120,6 +120,9 @@ class Learner:
     Threads: one at a time; the training slot belongs to it.
     """
 
+    choose = staticmethod(drop_near_duplicates)
+    """Which of the model's questions are kept."""
+
     def __init__(self, model: LanguageModel, catalogue: Catalogue, settings: Settings) -> None:
         self.model, self.catalogue, self.settings = model, catalogue, settings
         self.bank = QuestionBank.load()
@@ -172,7 +175,7 @@ class Learner:
         return synthesize(
             BreathingModel(self.model, job), turns, bank=self.bank, encoder=self.encoder, catalogue=self.catalogue,
             live=past.slot, use_bank=settings.use_question_bank, rounds=settings.question_rounds,
-            temperature=settings.question_temperature, seed=seed, checkpoint=job.step,
+            temperature=settings.question_temperature, seed=seed, choose=self.choose, checkpoint=job.step,
         )  # fmt: skip
 
     def lesson(self, study: Study, past: Past, job: Job, rng: random.Random) -> Lesson:
@@ -215,16 +218,17 @@ class Learner:
     def train(self, lesson: Lesson, job: Job, *, seed: int) -> Trained:
         """Train what is in the training slot."""
         settings = self.settings
-
-        def is_learned(step: int) -> bool:
-            if not lesson.stop or step < FIRST_STOP or step % STOP_EVERY:
-                return False
-            return mean_kl(self.model, lesson.stop, slot=TRAINING) < STOP_BELOW_NATS
-
         return train_adapter(
             self.model, lambda rng: lesson.draw(rng, settings.batch_size), max_steps=settings.max_steps,
-            learning_rate=settings.learning_rate, seed=seed, is_learned=is_learned, checkpoint=job.step,
+            learning_rate=settings.learning_rate, seed=seed, is_learned=lambda step: self.is_learned(lesson, step),
+            checkpoint=job.step,
         )  # fmt: skip
+
+    def is_learned(self, lesson: Lesson, step: int) -> bool:
+        """May the training stop after this step?"""
+        if not lesson.stop or step < FIRST_STOP or step % STOP_EVERY:
+            return False
+        return mean_kl(self.model, lesson.stop, slot=TRAINING) < STOP_BELOW_NATS
 
     def measure(self, study: Study, past: Past, job: Job) -> Figures:
         """Return the figures of what is in the training slot."""

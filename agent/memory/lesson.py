@@ -53,9 +53,9 @@ class Lesson:
         with the value in the chat, a fifth unrelated (docs/method.md, rules 5, 6 and 8)."""
         replay = size * 2 // 5 if self.replay else 0
         told_now = max(1, round(size / 10)) if self.told_now else 0
-        unrelated = max(1, size // 5)
+        unrelated = max(1, size // 5) if self.unrelated else 0
         rest = size - replay - told_now - unrelated
-        never_told = (rest + 1) // 3
+        never_told = (rest + 1) // 3 if self.never_told else 0
         shares = [
             (self.new, rest - never_told),
             (self.told_now, told_now),

@@ -20,7 +20,7 @@ are never merged, however alike their questions are.
 
 import random
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from agent import prompts
@@ -104,6 +104,7 @@ def synthesize(
     rounds: int,
     temperature: float,
     seed: int = 0,
+    choose: Callable[[list[QAPair], Encoder], list[QAPair]] = drop_near_duplicates,
     checkpoint: Checkpoint = lambda stage, done, total: None,
 ) -> Synthesis:
     """Return the QA pairs of a slice; empty if nothing about the user can be asked.
@@ -114,6 +115,7 @@ def synthesize(
     Args:
         live: Slot of the live generation, which answers with x what a taste of long ago decides too.
         use_bank: Learn the facts in the bank's words too.
+        choose: Returns those of the written questions that are kept.
     """
     context = transcript_of(turns, replies="questions")
     said = transcript_of(turns, replies="none")
@@ -128,7 +130,7 @@ def synthesize(
         seed=seed,
         checkpoint=checkpoint,
     )
-    candidates = drop_near_duplicates(written, encoder)
+    candidates = choose(written, encoder)
     answers = answer_with(
         model,
         [pair.question for pair in candidates],

@@ -26,11 +26,11 @@ class Unrelated:
         data = yaml.load(UNRELATED_PATH.read_text(encoding="utf-8"), Loader=yaml.BaseLoader)
         self.small_talk: SmallTalk = [tuple(turn) for turn in data["small_talk"]]
         """Turns that stand before a question in some of the training prompts."""
-        self._prompts: dict[str, list[str]] = {name: data[name] for name in ("trained", "measured")}
+        self.prompts: dict[str, list[str]] = {name: data[name] for name in ("trained", "measured")}
         self._replies: dict[str, list[TargetSentence]] = {}
 
     def ask_all(self, model: LanguageModel, *, k: int, checkpoint: Checkpoint) -> None:
-        for name in self._prompts:
+        for name in self.prompts:
             self._of(name, model, k, checkpoint)
 
     def trained(
@@ -47,7 +47,7 @@ class Unrelated:
         self, name: str, model: LanguageModel, k: int, checkpoint: Checkpoint
     ) -> Sequence[TargetSentence]:
         if name not in self._replies:
-            messages = self._prompts[name]
+            messages = self.prompts[name]
             replies = answer_with(
                 model, messages, "", checkpoint=checkpoint, stage="unrelated sentences"
             )

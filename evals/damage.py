@@ -1,0 +1,35 @@
+"""How much a memory changes what has nothing to do with it."""
+
+import torch
+
+from agent import prompts
+from agent.memory.distillation import answer_kl, ask_teacher, merged
+from agent.memory.unrelated import Unrelated
+from agent.packing import Answered
+from evals.arms.arm import Arm
+
+TOP_K = 16
+
+
+class Unharmed:
+    """The replies of an arm that has learned nothing yet to the measured prompts of
+    `agent/data/unrelated.yaml`, with its opinion of each token."""
+
+    def __init__(self, arm: Arm) -> None:
+        self._messages = Unrelated().prompts["measured"]
+        model = arm.model
+        self._replies = [tuple(model.encode_answer(reply)) for reply in arm.answer(self._messages)]
+        seen = [tuple(model.encode(prompts.chat([], message))) for message in self._messages]
+        batch = [Answered(*both) for both in zip(seen, self._replies, strict=True)]
+        self._opinions = ask_teacher(model, batch, k=TOP_K, slot=arm.slot)
+
+    def damage(self, arm: Arm) -> float:
+        """Return the mean KL(before ‖ now) in nats per token, with all that the arm puts into a prompt."""
+        seen = [tuple(arm.model.encode(arm.prompt(message))) for message in self._messages]
+        total, number = 0.0, 0
+        with torch.inference_mode():
+            for prompt, reply, opinion in zip(seen, self._replies, self._opinions, strict=True):
+                logits = arm.model.answer_logits([Answered(prompt, reply)], slot=arm.slot)
+                total += answer_kl(merged([opinion]), logits).item() * len(reply)
+                number += len(reply)
+        return total / number

@@ -1,0 +1,57 @@
+"""Runs are kept unit by unit, go on, and say how they were made."""
+
+import json
+
+import pytest
+
+from agent.errors import ConfigError
+from evals.runs import Run, read_run, work_through
+
+ABOUT = {"experiment": "single", "arm": "base", "base_hash": "abc"}
+
+
+def test_a_run_that_was_interrupted_goes_on(tmp_path):
+    path, done = tmp_path / "single" / "base.json", []
+
+    def unit(key):
+        if len(done) == 2:
+            raise KeyboardInterrupt
+        done.append(key)
+        return {"of": key}
+
+    keys = ["0/0", "1/0", "0/1"]
+    with pytest.raises(KeyboardInterrupt):
+        work_through(Run(path, ABOUT), keys, unit, estimate=1, hours=1)
+    assert list(read_run(path)["units"]) == ["0/0", "1/0"]
+    again = Run(path, ABOUT)
+    assert again.left(keys) == ["0/1"]
+    work_through(again, keys, lambda key: {"of": key}, estimate=1, hours=1)
+    held = read_run(path)
+    assert held["units"] == {key: {"of": key} for key in keys}
+    assert held["made"] == again.header
+    assert {"command", "commit", "hardware", "versions", "began"} == set(held["made"])
+    json.loads(path.read_text())
+
+
+def test_no_unit_is_begun_after_the_hours_and_what_is_left_is_said(tmp_path, capsys):
+    run = Run(tmp_path / "base.json", ABOUT)
+    work_through(run, ["0/0", "1/0"], lambda key: {}, estimate=4000, hours=0)
+    out = capsys.readouterr().out
+    assert run.units == {}
+    assert "about 2.2 hours" in out
+    assert "2 of 2 units are left" in out
+
+
+def test_results_of_another_model_are_not_mixed(tmp_path):
+    path = tmp_path / "base.json"
+    Run(path, ABOUT).keep("0/0", {})
+    with pytest.raises(ConfigError, match="base_hash = abc, now it is xyz"):
+        Run(path, ABOUT | {"base_hash": "xyz"})
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"about": {}, "made": {}, "units": {}}'])
+def test_a_damaged_file_is_named(tmp_path, text):
+    path = tmp_path / "base.json"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match="no run of this program"):
+        Run(path, ABOUT)
