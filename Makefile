@@ -31,3 +31,9 @@ eval:     ## the tables of docs/evaluation.md
 	$(PYTHON) -m evals conversations results/no-bank --no-question-bank
 	$(PYTHON) -m evals conversations results/lasting --folder tests/conversations/lasting
 	$(PYTHON) -m evals speed
+
+experiments:  ## the paper's experiments, every arm: hours
+	for name in single batch sequential recommend personal cost; do $(PYTHON) -m evals $$name || exit 1; done
+	$(PYTHON) -m evals single --arm ablations
+	$(PYTHON) -m evals sequential --sequences 1 --seeds 1 --arm ablations
+	$(PYTHON) -m evals report
