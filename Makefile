@@ -1,4 +1,4 @@
-.PHONY: setup run test slow browser check fix eval
+.PHONY: setup run test slow browser check fix eval experiments
 
 PYTHON ?= .venv/bin/python
 

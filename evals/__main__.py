@@ -12,7 +12,7 @@ Each runs every arm (--arm chooses), on two cores at most two hours an arm (--ho
 interrupted. Beside them, on data of others and on whole conversations:
 
 python -m evals recommend --predictions FILE --candidates entity2id.json     INSPIRED's own protocol
-python -m evals recommend --generate test.jsonl --candidates entity2id.json  our replies at its 228 points
+python -m evals recommend --generate test.jsonl --predictions FILE --candidates entity2id.json     ours there
 python -m evals conversations RESULTS   tests/conversations, three modes, every row
 python -m evals inspired RESULTS --data test.jsonl    INSPIRED's longest conversations as users
 python -m evals speed                   seconds, tokens a second, bytes
@@ -125,7 +125,8 @@ def batch(
 @app.command()
 def sequential(
     arm: Arms = None, length: Annotated[int, typer.Option(help="contexts of a sequence", min=2)] = 20,
-    sequences: Annotated[int, typer.Option(help="a seed", min=1)] = 5, seeds: Seeds = 3, data: Data = None,
+    sequences: Annotated[int | None, typer.Option(help="a seed  [default: 5; of more than 20 contexts 2]", min=1)] = None,
+    seeds: Annotated[int | None, typer.Option(help="number of seeds  [default: 3; of more than 20 contexts 1]", min=1)] = None, data: Data = None,
     side: Side = "final", model: Model = None, out: Out = RESULTS, hours: Hours = 2.0, quick: Quick = False,
 ) -> None:  # fmt: skip
     """Learn contexts one after the other; after each, ask for it and for earlier ones."""
@@ -164,7 +165,7 @@ def cost(
     _run(experiment, arm, model, out, source.name, hours, quick)
     past = (10,) if quick else (10, 100, 1000)
     chosen = [name for name in _names(arm) if name in WITH_A_PAST]
-    if chosen:
+    if chosen and data is None:
         _run(latency_of(source, past), chosen, model, out, source.name, hours, quick)
 
 
@@ -275,7 +276,7 @@ def _run(
     from evals.tables import table_of
 
     settings = Settings.read(model=model)
-    paths = put_through(
+    paths, num_failed = put_through(
         experiment, _names(chosen), settings, _folder(out, quick), data=data, hours=hours
     )
     runs = {
@@ -284,6 +285,8 @@ def _run(
         if path.exists() and (run := read_run(path))["units"]
     }
     typer.echo(table_of(experiment.name, runs))
+    if num_failed:
+        raise typer.Exit(1)
 
 
 def main() -> int:

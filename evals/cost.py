@@ -6,7 +6,6 @@ latency     the first token of a reply, and what stands in its prompt, after 10,
 """
 
 import statistics
-import threading
 import time
 from collections.abc import Sequence
 
@@ -84,21 +83,23 @@ def latency(arm: Arm, items: Sequence[Item], number: int) -> dict:
             break
         past.append(item)
         num_turns += len(item.turns)
+    num_chats = len(past)
     if isinstance(arm, Ours):  # an adapter is as fast whatever it knows: the last chat makes one
         arm.take_as_learned([item.turns for item in past[:-1]])
         past = past[-1:]
     examiner.learn(past)
+    kept = examiner.cost()["kept_bytes"]
+    if "pairs" in kept:  # those of the one chat that was learned, for each
+        kept["pairs"] *= num_chats
     seconds, tokens = [], []
     for question in [q.text for item in past[-4:] for q in item.questions][:NUM_REPLIES]:
         began = time.monotonic()
-        prompt = arm.prompt(question)
-        stream = arm.model.stream(prompt, slot=arm.slot, max_new_tokens=8, stop=threading.Event())
-        next(iter(stream))
+        prompt = examiner.prompt(question)
+        arm.model.generate([prompt], slot=arm.slot, max_new_tokens=1)
         seconds.append(time.monotonic() - began)
         tokens.append(len(arm.model.encode(prompt)))
-        "".join(stream)
     return {
         "turns": num_turns, "has_adapter": arm.slot != BASE,
         "seconds": round(statistics.median(seconds), 4), "prompt_tokens": round(statistics.mean(tokens), 1),
-        "kept_bytes": examiner.cost()["kept_bytes"],
+        "kept_bytes": kept,
     }  # fmt: skip

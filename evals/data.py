@@ -5,7 +5,6 @@ context   what is learned: turns (message, reply)
 question  about one context, with the values that a right reply asserts
 """
 
-import json
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from pathlib import Path
 
 from agent import prompts
 from agent.errors import ConfigError
+from evals.jsonl import read_lines
 from house.documents import Writer
 from house.people import Fact
 from house.world import World
@@ -52,7 +52,7 @@ def life(writer: Writer, seed: str, number: int) -> list[Item]:
     """Return the contexts of one invented user; the first ones do not depend on their number."""
     rng = random.Random(f"life {seed}")
     world = World(writer.grammar, rng)
-    items = []
+    items: list[Item] = []
     for i in range(number):
         facts: list[Fact] = []
         turns: list[tuple[str, str]] = []
@@ -71,14 +71,16 @@ def life(writer: Writer, seed: str, number: int) -> list[Item]:
 
 
 def questions_about(world: World, fact: Fact) -> Iterator[Question]:
-    """Yield direct questions about a fact, each in other words."""
+    """Yield direct questions about a fact, each in other words. A reply that lists what others are told to
+    have of this kind is not right."""
     rng, grammar, texts = world.rng, world.grammar, set()
+    others = {other.value for other in world.facts if other.kind == fact.kind} - {fact.value}
     answer = grammar.answer(fact, random.Random(0))  # the likeliest
     for _ in range(20):
         text = grammar.question(fact, rng, indirect=0)
         if text not in texts:
             texts.add(text)
-            yield Question(text, (fact.value,), (fact.value, answer), tuple(fact.earlier))
+            yield Question(text, (fact.value,), (fact.value, answer), tuple(sorted(others)))
         if len(texts) == WORDINGS_A_FACT:
             return
 
@@ -90,22 +92,13 @@ def read_contexts(path: Path) -> list[Item]:
     Raises:
         ConfigError: If there is no such file, or a line is none; it gives the line and the reason.
     """
-    if not path.is_file():
-        raise ConfigError(f"There is no {path}. Give --data a file of {{context, question, answer}}, one a line.")  # fmt: skip
     found: dict[str, list[Question]] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-            context, question, answer = (
-                _text(row, key) for key in ("context", "question", "answer")
-            )
-        except (ValueError, TypeError) as error:
-            raise ConfigError(
-                f"{path}, line {number}: {error}. Each line is an object of context, question and answer."
-            ) from error
+
+    def add(row: dict) -> None:
+        context, question, answer = (_text(row, key) for key in ("context", "question", "answer"))
         found.setdefault(context, []).append(Question(question, (answer,), (answer,)))
+
+    read_lines(path, add, what="an object of context, question and answer")
     if not found:
         raise ConfigError(f"{path} has no line.")
     return [
@@ -114,11 +107,7 @@ def read_contexts(path: Path) -> list[Item]:
     ]  # fmt: skip
 
 
-def _text(row: object, key: str) -> str:
-    if not isinstance(row, dict):
-        raise TypeError(f"it is a {type(row).__name__}")
-    if key not in row:
-        raise ValueError(f"{key} is missing")
+def _text(row: dict, key: str) -> str:
     if not isinstance(row[key], str) or not row[key].strip():
         raise ValueError(f"{key} is {row[key]!r}, no text")
     return row[key].strip()

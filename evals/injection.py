@@ -35,7 +35,7 @@ def batch(examiner: Examiner, items: Sequence[Item], seed: int) -> dict:
 
 
 def sequential(
-    examiner: Examiner, items: Sequence[Item], seed: int, *, step: Callable[[], None] = lambda: None
+    examiner: Examiner, items: Sequence[Item], seed: int, *, tick: Callable[[], None] = lambda: None
 ) -> dict:
     """Return the retention matrix: a row [after, of, right, asked, F1] for each context asked for after each
     step, numbered from 0."""
@@ -50,7 +50,7 @@ def sequential(
                 continue
             found = as_counts(examiner.ask(items[of].questions, own=of))
             rows.append([after, of, *found])
-        step()
+        tick()
     return {"cost": examiner.cost(), "seconds": seconds, "matrix": rows}
 
 

@@ -6,7 +6,7 @@ probe of the generation is asked again.
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +23,8 @@ from agent.settings import Settings
 from agent.slots import BASE
 from evals.conversations import keep_settings, open_in
 from evals.figures import share
-from evals.protocol import name_of, read_entities, read_predictions
+from evals.jsonl import read_lines
+from evals.protocol import name_of, read_entities
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Conversation:
 
 def longest(path: Path, number: int) -> list[Conversation]:
     """Return the conversations with most lines; of each the point with the longest context."""
-    points = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    points = read_points(path, ("dialog_id", "context", "input"))
     best: dict[str, dict] = {}
     for point in points:
         held = best.get(point["dialog_id"])
@@ -147,9 +148,9 @@ def predict(
     Raises:
         ConfigError: A file is missing or damaged.
     """
-    points = read_points(data)
+    points = read_points(data, ("input", "rec", "prev_entity"))
     names = {number: name_of(entity) for entity, number in read_entities(candidates).items()}
-    done = len(read_predictions(out)) if out.exists() else 0
+    done = _done(out, settings.model)
     if done == len(points):
         return
     model = LanguageModel.load(settings.model, quantize=settings.quantize, num_slots=2)
@@ -162,6 +163,7 @@ def predict(
                 model, catalogue, slot=BASE, ask=lambda question, turns=turns: prompts.chat(turns, question), number=NUM_FILMS
             )  # fmt: skip
             row = {
+                "model": settings.model,
                 "text": "\n".join(f"{i}. {one.film.title}" for i, one in enumerate(found, start=1)),
                 "gt": [names[number] for number in point["rec"]],
                 "seen": [names[number] for number in point["prev_entity"]],
@@ -170,25 +172,37 @@ def predict(
             file.flush()
 
 
-def read_points(path: Path) -> list[dict]:
-    """Return the points of test.jsonl.
+def _done(out: Path, model: str) -> int:
+    """Return how many points a file holds the replies of; a line that was not written to its end is cut off.
+
+    Raises:
+        ConfigError: It holds another model's.
+    """
+    if not out.exists():
+        return 0
+    whole, _, _ = out.read_bytes().rpartition(b"\n")
+    out.write_bytes(whole + b"\n" if whole else b"")
+    models = (
+        read_lines(out, lambda row: row["model"], what="a reply with its model") if whole else []
+    )
+    if other := set(models) - {model}:
+        raise ConfigError(
+            f"{out} holds replies of {other.pop()}, not of {model}. Give another --predictions."
+        )
+    return len(models)
+
+
+def read_points(path: Path, keys: Sequence[str]) -> list[dict]:
+    """Return the points of test.jsonl, which have these keys.
 
     Raises:
         ConfigError: There is no such file, or a line is no point; it gives the line and the reason.
     """
-    if not path.is_file():
-        raise ConfigError(f"There is no {path}. Give the test.jsonl of INSPIRED.")
-    points = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        try:
-            point = json.loads(line)
-            point["input"].splitlines(), list(point["rec"]), list(point["prev_entity"])
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ConfigError(
-                f"{path}, line {number}: no point of INSPIRED ({type(error).__name__}: {error})."
-            ) from error
-        points.append(point)
-    return points
+
+    def parse(row: dict) -> dict:
+        return {key: row[key] for key in keys}
+
+    return read_lines(path, parse, what=f"a point of INSPIRED: {', '.join(keys)}")
 
 
 def chat_of(text: str, model: LanguageModel) -> list[tuple[str, str]]:

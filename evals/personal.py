@@ -45,11 +45,7 @@ class Person:
     now: list[tuple[tuple[str, str], Question]]
     """Each with the turn that has just given another value."""
     verdicts: list[tuple[str, str]]
-    """Questions whether an unseen film would please, each with yes, no or unsure."""
-
-    @property
-    def values(self) -> set[str]:
-        return {value for question in self.own + self.corrected for value in question.expect}
+    """Questions whether an unseen film would please, each with yes or no."""
 
 
 def person(writer: Writer, seed: str) -> Person:
@@ -67,9 +63,8 @@ def person(writer: Writer, seed: str) -> Person:
         return fact
 
     for kind in rng.sample(shared, NUM_TWINS):
-        twins.append((
-            tell(grammar.new_fact(kind, USER, rng)), tell(grammar.new_fact(kind, world_subject(world, kind), rng))
-        ))  # fmt: skip
+        mine = world.fact_about(kind, USER)
+        twins.append((tell(mine), tell(world.fact_about(kind, world_subject(world, kind)))))
     while len(own) < NUM_OWN:
         fact = world.new_fact(single, share_other=0)
         if fact.subject.is_user:
@@ -82,9 +77,9 @@ def person(writer: Writer, seed: str) -> Person:
         (world.tell_corrected(fact), grammar.acknowledgement(fact, rng)) for fact in corrections
     )
 
-    def asked(fact: Fact) -> Question:
+    def asked(fact: Fact, *rivals: str) -> Question:
         text = grammar.question(fact, rng, indirect=0)
-        return Question(text, (fact.value,), (fact.value,), tuple(fact.earlier))
+        return Question(text, (fact.value,), (fact.value,), (*fact.earlier, *rivals))
 
     now = []
     for fact in (
@@ -96,26 +91,38 @@ def person(writer: Writer, seed: str) -> Person:
     untold = [
         turn[0] for _ in range(NUM_UNTOLD) if (turn := world.ask_unknown(writer.teller.named_kinds))
     ]
-    verdicts = [
-        (turn[0], verdict(turn[1]))
-        for _ in range(NUM_VERDICTS)
-        if (turn := world.ask_would_like(writer.films))
-    ]
     first, rest = tuple(turns), second
     return Person(
         [Item(f"{seed}/1", first, ()), Item(f"{seed}/2", rest, ())],
         [asked(fact) for fact in [*own[NUM_CORRECTED:], *(twin[0] for twin in twins)] for _ in range(2)],
         [asked(fact) for fact in corrections for _ in range(3)],
-        [(asked(other), (mine.value,)) for mine, other in twins for _ in range(3)],
-        list(dict.fromkeys(untold)), now, verdicts,
+        [(asked(other, mine.value), (mine.value,)) for mine, other in twins for _ in range(3)],
+        list(dict.fromkeys(untold)), now, verdicts_of(world, writer),
     )  # fmt: skip
+
+
+def verdicts_of(world: World, writer: Writer) -> list[tuple[str, str]]:
+    """Return questions whether a film that was not seen would please, half to be answered with yes, half
+    with no."""
+    seen = world.taste()[2]
+    found: dict[str, list[tuple[str, str]]] = {"yes": [], "no": []}
+    for _ in range(200):
+        if not (turn := world.ask_would_like(writer.films)):
+            continue
+        right = verdict(turn[1])
+        has_room = right in found and len(found[right]) < NUM_VERDICTS // 2
+        if has_room and not any(holds(turn[0], title) for title in seen):
+            found[right].append((turn[0], right))
+    return found["yes"] + found["no"]
 
 
 def personal(examiner: Examiner, who: Person, stranger: Person, writer: Writer, seed: int) -> dict:
     """Return counts [hits, asked] of each figure, the damage in nats, and the cost."""
     examiner.reset(seed)
+    examiner.learn(stranger.items[:1])  # of whom nothing may be left
+    examiner.reset(seed)
     films = film_questions(writer, random.Random(f"films {who.items[0].name}"))
-    unharmed = Unharmed(examiner.arm)
+    unharmed = Unharmed(examiner)
     before = examiner.ask(films)
     # The ceiling sees one context: all that was said.
     for item in [as_one(who.items)] if examiner.arm.is_oracle else who.items:
@@ -151,7 +158,7 @@ def personal(examiner: Examiner, who: Person, stranger: Person, writer: Writer, 
     }
     return {
         "cost": examiner.cost(),
-        "damage_nats": round(unharmed.damage(examiner.arm), 5),
+        "damage_nats": round(unharmed.damage(), 5),
         "memory_tokens": sum(answer.memory_tokens for answer in recalled) / len(recalled),
         "counts": {name: [sum(hits), len(hits)] for name, hits in found.items()},
         "replies": [

@@ -11,7 +11,7 @@ import matplotlib.pyplot as plt
 
 from evals.injection import LAGS
 from evals.metrics import bootstrap
-from evals.tables import (
+from evals.values import (
     OURS,
     Runs,
     Values,

@@ -19,6 +19,7 @@ from rapidfuzz import process
 from rapidfuzz.distance import Levenshtein, Prefix
 
 from agent.errors import ConfigError
+from evals.jsonl import read_lines
 from evals.metrics import mrr_at, ndcg_at, rank_of, recall_at
 
 MAX_DISTANCE = 2
@@ -57,25 +58,16 @@ def read_predictions(path: Path) -> list[Prediction]:
     Raises:
         ConfigError: If there is no such file, or a line is none; it gives the line and the reason.
     """
-    if not path.is_file():
-        raise ConfigError(f"There is no {path}.")
-    predictions = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        try:
-            row = json.loads(line)
-            matched = row.get("matched")
-            predictions.append(
-                Prediction(
-                    str(row["text"]), tuple(row["gt"]), frozenset(row["seen"]),
-                    None if matched is None
-                    else tuple(Match(str(m["title"]), int(m["edit_distance"])) for m in matched),
-                )
-            )  # fmt: skip
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ConfigError(
-                f"{path}, line {number}: not a prediction ({type(error).__name__}: {error})."
-            ) from error
-    return predictions
+
+    def parse(row: dict) -> Prediction:
+        matched = row.get("matched")
+        return Prediction(
+            str(row["text"]), tuple(row["gt"]), frozenset(row["seen"]),
+            None if matched is None
+            else tuple(Match(str(m["title"]), int(m["edit_distance"])) for m in matched),
+        )  # fmt: skip
+
+    return read_lines(path, parse, what="a prediction: text, gt and seen")
 
 
 def read_candidates(path: Path) -> list[str]:
@@ -145,7 +137,7 @@ def with_matches(
             prediction,
             (
                 match(listed(prediction.text), candidates)
-                if prediction.matched is None
+                if anew or prediction.matched is None
                 else prediction.matched
             ),
         )

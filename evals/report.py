@@ -4,14 +4,18 @@ What is written stands between `<!-- report: NAME -->` and `<!-- end -->`; all e
 written by hand.
 """
 
+import os
 import re
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 from agent.errors import ConfigError
+from evals.arms.registry import NOT_ARMS
 from evals.plots import draw
 from evals.runs import read_run
-from evals.tables import (
+from evals.tables import films_lost, table_of
+from evals.values import (
     OURS,
     Runs,
     Values,
@@ -21,7 +25,6 @@ from evals.tables import (
     recall_batch,
     recall_single,
     share_of,
-    table_of,
 )
 
 BLOCK = re.compile(r"(<!-- report: (?P<name>[\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -53,7 +56,15 @@ def read_all(folder: Path) -> dict[str, Runs]:
     found: dict[str, dict[str, dict]] = {}
     for path in sorted(folder.glob("*/*.json")):
         run = read_run(path)
-        found.setdefault(run["about"]["experiment"], {})[run["about"]["arm"]] = run
+        arms = found.setdefault(run["about"]["experiment"], {})
+        for other in arms.values():
+            for what in ("model", "data", "settings"):
+                if other["about"][what] != run["about"][what]:
+                    raise ConfigError(
+                        f"{path} has {what} = {run['about'][what]}, other arms {other['about'][what]}: they cannot be compared. "
+                        f"Give a folder of its own to each."
+                    )
+        arms[run["about"]["arm"]] = run
     if not found:
         raise ConfigError(f"There are no results in {folder}. `python -m evals single` makes some.")
     order = list(TITLES)
@@ -72,15 +83,16 @@ def report(results: Path, page: Path, figures: Path) -> str:
         ConfigError: The page lacks a block.
     """
     runs = read_all(results)
+    text = page.read_text(encoding="utf-8")
+    names = {found["name"] for found in BLOCK.finditer(text)}
+    for name in ("summary", "experiments"):
+        if name not in names:
+            raise ConfigError(
+                f"{page} has no block {name!r}. Put <!-- report: {name} --> and <!-- end --> where it belongs."
+            )
     drawn = draw(runs, figures)
     blocks = {"summary": summary(runs), "experiments": experiments(runs, drawn, page.parent)}
-    text = page.read_text(encoding="utf-8")
-    missing = blocks.keys() - {found["name"] for found in BLOCK.finditer(text)}
-    if missing:
-        raise ConfigError(
-            f"{page} has no block {sorted(missing)[0]!r}. Put <!-- report: {sorted(missing)[0]} --> and <!-- end --> where it belongs."
-        )
-    text = BLOCK.sub(lambda found: f"{found[1]}{blocks.get(found['name'], '')}\n{found[3]}", text)
+    text = BLOCK.sub(lambda found: f"{found[1]}{blocks[found['name']]}\n{found[3]}", text)
     page.write_text(text, encoding="utf-8")
     return text
 
@@ -96,8 +108,10 @@ def experiments(runs: dict[str, Runs], drawn: dict[str, Path], beside: Path) -> 
     for experiment, arms in runs.items():
         parts.append(f"### {title_of(experiment)}\n\n{table_of(experiment, arms)}")
         if experiment in drawn:
-            parts.append(f"![{title_of(experiment)}]({drawn[experiment].relative_to(beside)})")
+            place = Path(os.path.relpath(drawn[experiment], beside)).as_posix()
+            parts.append(f"![{title_of(experiment)}]({place})")
         parts.append(made(arms))
+    parts.append("No arms: " + "; ".join(f"{name} ({why})" for name, why in NOT_ARMS.items()) + ".")
     return "\n\n".join(parts)
 
 
@@ -107,7 +121,7 @@ def made(arms: Runs) -> str:
     def most(values: list[str]) -> str:
         return ", ".join(dict.fromkeys(value for value, _ in Counter(values).most_common()))
 
-    of = [run["made"] for run in arms.values() if run["made"]]
+    of = [one for run in arms.values() for one in run["made"]]
     seeds = sorted({key.partition("/")[0] for run in arms.values() for key in run["units"]})
     return (
         f"*Commit {most([one['commit'] for one in of])}; {most([one['hardware'] for one in of])}; seeds {', '.join(seeds)}; "
@@ -124,16 +138,18 @@ def summary(runs: dict[str, Runs]) -> str:
         for arm in BASELINES:
             if arm not in values or not (found := difference(values[OURS], values[arm])):
                 continue
-            mean, low, high = found
+            mean, low, high, is_one = found
             where = f"{arm} in {title_of(experiment).lower()}, {what}"
-            if low <= 0 <= high:
-                even.append(where)
+            if is_one:
+                nearer, farther = sorted((abs(low), abs(high)))
+                (won if mean > 0 else lost).append(
+                    f"{where} ({abs(mean):.3g}, {nearer:.3g}–{farther:.3g})"
+                )
             else:
-                line = f"{where} ({abs(mean):.2f}, {min(abs(low), abs(high)):.2f}–{max(abs(low), abs(high)):.2f})"
-                (won if mean > 0 else lost).append(line)
+                even.append(where)
 
     def told(intro: str, found: list[str]) -> str:
-        return f"**{intro}** {'; '.join(found)}." if found else f"**{intro}** none."
+        return f"**{intro}** {'; '.join(found) or 'none'}."
 
     return "\n\n".join([
         told("Ours loses to:", lost), told("Ours is better than:", won), told("No difference that the runs can show:", even),
@@ -141,21 +157,38 @@ def summary(runs: dict[str, Runs]) -> str:
 
 
 def compared(runs: dict[str, Runs]) -> list[tuple[str, str, dict[str, Values]]]:
-    """Return what the arms are compared by: experiment, figure, arm → values (more is better)."""
-    found = []
-    for experiment, arms in runs.items():
-        kind = experiment.partition("-")[0]
-        readers = {
-            "single": {"recall": recall_single}, "batch": {"recall": recall_batch}, "sequential": {"recall at the end": recall_at_end},
-            "taste": {"NDCG@10": lambda run: of_units(run, lambda unit: unit["ndcg@10"])},
-            "personal": {
-                name: lambda run, name=name: of_units(run, share_of(name))
-                for name in ("recall", "latest value", "others", "abstention", "context beats weights", "taste on unseen films")
-            } | {
-                f"little {name}": lambda run, name=name: {k: -v for k, v in of_units(run, share_of(name)).items()}
-                for name in ("stale", "bleed")
-            },
-        }.get(kind, {})  # fmt: skip
-        for what, read in readers.items():
-            found.append((experiment, what, {arm: read(run) for arm, run in arms.items()}))
-    return found
+    """Return what the arms are compared by: experiment, figure, arm → values of which more is better.
+
+    What an arm that knows nothing wins is compared only with what it loses: right and not stale, right
+    and not somebody else's, recall and abstention together.
+    """
+
+    def known(unit: dict) -> float:
+        recall, abstention = (share_of(name)(unit) for name in ("recall", "abstention"))
+        return (recall + abstention) / 2
+
+    def learning(unit: dict) -> float:
+        return -unit["cost"]["seconds"]
+
+    personal = {
+        name: share_of(name)
+        for name in ("recall", "latest value", "others", "context beats weights", "taste on unseen films")
+    } | {
+        "mean of recall and abstention": known, "damage in nats": lambda unit: -unit["damage_nats"],
+        "film questions lost": lambda unit: -films_lost(unit),
+    }  # fmt: skip
+    readers: dict[str, dict[str, Callable[[dict], Values]]] = {
+        "single": {"recall": recall_single, "QA-F1": lambda run: recall_single(run, "f1"),
+                   "seconds of learning": lambda run: of_units(run, learning)},
+        "batch": {"recall": recall_batch},
+        "sequential": {"recall at the end": recall_at_end},
+        "taste": {"NDCG@10": lambda run: of_units(run, lambda unit: unit["ndcg@10"])},
+        "personal": {
+            name: lambda run, read=read: of_units(run, read) for name, read in personal.items()
+        },
+    }  # fmt: skip
+    return [
+        (experiment, what, {arm: read(run) for arm, run in arms.items() if run["units"]})
+        for experiment, arms in runs.items()
+        for what, read in readers.get(experiment.partition("-")[0], {}).items()
+    ]

@@ -37,11 +37,12 @@ class Run:
     about: dict
     """What decides the figures: experiment, arm, base model, settings."""
     units: dict[str, dict] = field(default_factory=dict)
-    header: dict = field(default_factory=dict)
+    made: list[dict] = field(default_factory=list)
+    """Of each session: command, commit, hardware, versions, when."""
+    _has_begun: bool = False
 
     def __post_init__(self) -> None:
         if not self.path.exists():
-            self.header = made_with()
             return
         held = read_run(self.path)
         other = [name for name in self.about if held["about"].get(name) != self.about[name]]
@@ -50,20 +51,27 @@ class Run:
                 f"{self.path} was made with {other[0]} = {held['about'].get(other[0])}, now it is {self.about[other[0]]}. "
                 f"Give another --out, or remove it."
             )
-        self.units, self.header = held["units"], held["made"]
+        self.units, self.made = held["units"], held["made"]
+
+    @property
+    def hours(self) -> float:
+        """What the units took in all sessions."""
+        return sum(unit.get("spent", 0.0) for unit in self.units.values()) / 3600
 
     def left(self, keys: Sequence[str]) -> list[str]:
         return [key for key in keys if key not in self.units]
 
     def keep(self, key: str, unit: dict) -> None:
         """Add a unit, and write the file anew, whole or not at all."""
+        if not self._has_begun:
+            self.made, self._has_begun = [*self.made, made_with()], True
         self.units[key] = unit
         self.path.parent.mkdir(parents=True, exist_ok=True)
         draft = self.path.with_suffix(".draft")
         rows = ",\n".join(
             f"{json.dumps(k)}: {json.dumps(u, ensure_ascii=False)}" for k, u in self.units.items()
         )
-        head = json.dumps({"about": self.about, "made": self.header}, indent=1, ensure_ascii=False)
+        head = json.dumps({"about": self.about, "made": self.made}, indent=1, ensure_ascii=False)
         draft.write_text(f'{head[:-2]},\n "units": {{\n{rows}\n}}}}\n', encoding="utf-8")
         os.replace(draft, self.path)
 
@@ -76,8 +84,8 @@ def read_run(path: Path) -> dict:
     """
     try:
         held = json.loads(path.read_text(encoding="utf-8"))
-        held["about"]["arm"], held["made"], held["units"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        held["about"]["arm"], held["made"][0]["commit"], held["units"].values()
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise ConfigError(
             f"{path} is no run of this program ({type(error).__name__}). Remove it, or give another --out."
         ) from error
@@ -126,19 +134,25 @@ def _version(name: str) -> str:
         return "none"
 
 
+Tick = Callable[[], None]
+
+
 def work_through(
     run: Run,
     keys: Sequence[str],
-    unit: Callable[[str], dict],
+    unit: Callable[[str, Tick], dict],
     *,
+    ticks: int,
     estimate: float,
     hours: float,
 ) -> None:
     """Run the units that are left, with a bar and the time left; say before about how long it will take.
 
     Args:
+        unit: Takes a key, and a function to be called `ticks` times while it works.
         estimate: Seconds of a unit, roughly.
-        hours: No unit is begun later than this; those left out are said, and run next time.
+        hours: For all units, in all sessions: none is begun that would end later. Those left out are
+            said.
     """
     left, name = run.left(keys), f"{run.about['experiment']}, {run.about['arm']}"
     if not left:
@@ -147,15 +161,21 @@ def work_through(
     typer.echo(
         f"{name}: {len(left)} of {len(keys)} units to run, about {lasting(estimate * len(left))}."
     )
-    began = time.monotonic()
-    with typer.progressbar(left, label=name, show_eta=True, show_pos=True) as bar:
-        for key in bar:
-            if time.monotonic() - began > 3600 * hours:
+    with typer.progressbar(
+        length=ticks * len(left), label=name, show_eta=True, show_pos=True
+    ) as bar:
+        for number, key in enumerate(left):
+            if run.units:
+                estimate = 3600 * run.hours / len(run.units)
+            if run.hours + estimate / 3600 > hours:
                 break
-            run.keep(key, unit(key))
+            began = time.monotonic()
+            found = unit(key, lambda: bar.update(1))
+            run.keep(key, found | {"spent": round(time.monotonic() - began, 2)})
+            bar.update(ticks * (number + 1) - bar.pos)
     if missing := run.left(keys):
         typer.echo(
-            f"{name}: stopped after {hours:g} hours, {len(missing)} of {len(keys)} units are left."
+            f"{name}: {hours:g} hours are too few for {len(missing)} of {len(keys)} units; --hours gives more."
         )
 
 

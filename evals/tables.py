@@ -1,127 +1,26 @@
-"""Runs become tables: means with 95 % intervals, and how each arm differs from ours.
-
-An interval is a bootstrap over what is independent: contexts, sequences, people; not over the questions
-about one of them. A difference is taken on the same contexts; one whose interval holds 0 is none.
-"""
+"""Runs become tables, one for each experiment."""
 
 import statistics
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
-from evals.arms.registry import ARMS
 from evals.injection import LAGS
-from evals.metrics import bootstrap, paired_difference
-
-OURS = "ours"
-
-Runs = Mapping[str, dict]
-"""Arm → what its file holds."""
-
-Values = dict[str, float]
-"""What is independent → its value."""
-
-
-def in_order(runs: Runs) -> list[str]:
-    """Return the arms in the order in which they are shown."""
-    order = ["popularity", *ARMS]
-    return sorted(runs, key=lambda arm: (order.index(arm) if arm in order else len(order), arm))
-
-
-# -- values of the independent parts --------------------------------------------------------
-
-
-def recall_single(run: dict, what: str = "right") -> Values:
-    return {
-        key: statistics.fmean(float(answer[what]) for answer in unit["answers"])
-        for key, unit in run["units"].items()
-    }
-
-
-def recall_batch(run: dict, column: int = 0) -> Values:
-    """Return the recall of each context, or its F1 with column 2."""
-    return {
-        f"{key}/{i}": counts[0] / counts[1] if column == 0 else counts[column]
-        for key, unit in run["units"].items()
-        for i, counts in enumerate(unit["contexts"])
-    }
-
-
-def recall_at_lag(run: dict, lag: int) -> Values:
-    """Return the recall of each sequence on what was told `lag` contexts before."""
-    found: Values = {}
-    for key, unit in run["units"].items():
-        rows = [row for row in unit["matrix"] if row[0] - row[1] == lag]
-        if rows:
-            found[key] = sum(row[2] for row in rows) / sum(row[3] for row in rows)
-    return found
-
-
-def recall_at_end(run: dict) -> Values:
-    """Return the recall of each sequence on all its contexts (of the lags asked) after the last."""
-    found: Values = {}
-    for key, unit in run["units"].items():
-        last = max(row[0] for row in unit["matrix"])
-        rows = [row for row in unit["matrix"] if row[0] == last]
-        found[key] = sum(row[2] for row in rows) / sum(row[3] for row in rows)
-    return found
-
-
-def of_units(run: dict, value: Callable[[dict], float | None]) -> Values:
-    found = {key: value(unit) for key, unit in run["units"].items()}
-    return {key: number for key, number in found.items() if number is not None}
-
-
-def share_of(name: str) -> Callable[[dict], float | None]:
-    """Return a reader of one figure of *personal*."""
-
-    def read(unit: dict) -> float | None:
-        hits, asked = unit["counts"][name]
-        return hits / asked if asked else None
-
-    return read
-
-
-# -- cells ---------------------------------------------------------------------------------------
-
-
-def with_interval(values: Values, digits: int = 2) -> str:
-    """Return "mean (low–high)", a dash for nothing, the value alone where there is but one."""
-    numbers = list(values.values())
-    if not numbers:
-        return "–"
-    mean = statistics.fmean(numbers)
-    if len(numbers) == 1:
-        return f"{mean:.{digits}f}"
-    low, high = bootstrap(numbers)
-    return f"{mean:.{digits}f} ({low:.{digits}f}–{high:.{digits}f})"
-
-
-def difference(ours: Values, theirs: Values) -> tuple[float, float, float] | None:
-    """Return ours minus theirs with its interval, on what both have; None where that is too little."""
-    both = sorted(ours.keys() & theirs.keys())
-    if len(both) < 2:
-        return None
-    return paired_difference([ours[key] for key in both], [theirs[key] for key in both])
-
-
-def against_ours(ours: Values | None, theirs: Values) -> str:
-    """Return how an arm differs from ours, from the arm's side: "better by", "worse by", or "none"."""
-    if ours is None or not (found := difference(ours, theirs)):
-        return "–"
-    mean, low, high = found
-    if low <= 0 <= high:
-        return "none"
-    return f"{'worse' if mean > 0 else 'better'} by {abs(mean):.2f}"
-
-
-def efficacy(values: Values, floor: Values | None, ceiling: Values | None) -> str:
-    """Return (recall - floor) / (ceiling - floor) on what all three have."""
-    if not floor or not ceiling:
-        return "–"
-    keys = values.keys() & floor.keys() & ceiling.keys()
-    if not keys:
-        return "–"
-    mean, low, high = (statistics.fmean(v[key] for key in keys) for v in (values, floor, ceiling))
-    return f"{(mean - low) / (high - low):.2f}" if high > low else "–"
+from evals.values import (
+    OURS,
+    Runs,
+    Values,
+    against_ours,
+    efficacy,
+    floor_and_ceiling,
+    in_order,
+    of_units,
+    recall_at_end,
+    recall_at_lag,
+    recall_batch,
+    recall_single,
+    retention_at_lag,
+    share_of,
+    with_interval,
+)
 
 
 def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -140,16 +39,32 @@ def _seconds(run: dict) -> str:
 # -- tables, one for each experiment --------------------------------------------------------------
 
 
-def injection_table(runs: Runs, recall: Callable[[dict], Values], more: dict[str, Callable[[dict], str]]) -> str:  # fmt: skip
-    """Return recall, efficacy and the difference to ours, with columns of the experiment's own."""
+def _rejected(run: dict) -> str:
+    """Return how many of the app's consolidations were refused, nothing for other arms."""
+    slices = [one for unit in run["units"].values() for one in unit["cost"]["slices"]]
+    return f"{sum(not published for published, *_ in slices)} of {len(slices)}" if slices else ""
+
+
+def _cut(run: dict) -> str:
+    number = _mean(run, lambda unit: unit["cost"]["num_cut"])
+    return f"{number:.0f}" if number else ""
+
+
+def injection_table(
+    runs: Runs, recall: Callable[[dict], Values], more: dict[str, Callable[[dict], str]],
+    newest: Callable[[dict], Values] | None = None,
+) -> str:  # fmt: skip
+    """Return recall, efficacy (on the newest context) and the difference to ours, with columns of the
+    experiment's own."""
     values = {arm: recall(runs[arm]) for arm in in_order(runs)}
-    ours, floor, ceiling = (values.get(name) for name in (OURS, "base", "ceiling"))
+    fresh = {arm: (newest or recall)(runs[arm]) for arm in values}
     return markdown(
-        ["arm", "n", "recall", "efficacy", "against ours", *more],
+        ["arm", "n", "recall", "efficacy", "against ours", *more, "refused", "cut"],
         (
             [
-                arm, len(found), with_interval(found), efficacy(found, floor, ceiling),
-                "" if arm == OURS else against_ours(ours, found), *(cell(runs[arm]) for cell in more.values()),
+                arm, len(found), with_interval(found), efficacy(fresh[arm], *floor_and_ceiling(runs[arm], fresh)),
+                "" if arm == OURS else against_ours(values.get(OURS), found),
+                *(cell(runs[arm]) for cell in more.values()), _rejected(runs[arm]), _cut(runs[arm]),
             ]
             for arm, found in values.items()
         ),
@@ -170,21 +85,28 @@ def single_table(runs: Runs) -> str:
 
 
 def batch_table(runs: Runs) -> str:
-    def tokens(unit: dict) -> float:
-        return statistics.fmean(counts[3] for counts in unit["contexts"])
+    def mean_of(column: int) -> Callable[[dict], float]:
+        return lambda unit: statistics.fmean(counts[column] for counts in unit["contexts"])
 
     return injection_table(runs, recall_batch, {
-        "QA-F1": lambda run: with_interval(recall_batch(run, 2)),
-        "prompt tokens": lambda run: f"{_mean(run, tokens):.0f}",
+        "QA-F1": lambda run: with_interval(of_units(run, mean_of(2))),
+        "prompt tokens": lambda run: f"{_mean(run, mean_of(3)):.0f}",
         "seconds": _seconds,
     })  # fmt: skip
 
 
 def sequential_table(runs: Runs) -> str:
+    """Return the recall at the end, that of each lag, and what is retained of it."""
+
+    def tokens(unit: dict) -> float:
+        return statistics.fmean(row[5] for row in unit["matrix"])
+
     lags = [lag for lag in LAGS if any(recall_at_lag(run, lag) for run in runs.values())]
     return injection_table(runs, recall_at_end, {
-        f"lag {lag}": lambda run, lag=lag: with_interval(recall_at_lag(run, lag)) for lag in lags
-    })  # fmt: skip
+        **{f"lag {lag}": lambda run, lag=lag: with_interval(recall_at_lag(run, lag)) for lag in lags},
+        **{f"retained {lag}": lambda run, lag=lag: with_interval(retention_at_lag(run, lag)) for lag in lags[1:]},
+        "prompt tokens": lambda run: f"{_mean(run, tokens):.0f}",
+    }, newest=lambda run: recall_at_lag(run, 0))  # fmt: skip
 
 
 def taste_table(runs: Runs) -> str:
@@ -193,12 +115,19 @@ def taste_table(runs: Runs) -> str:
     def of(run: dict, name: str) -> Values:
         return of_units(run, lambda unit: unit[name])
 
+    def tokens(run: dict) -> str:
+        numbers = [
+            unit["memory_tokens"] for unit in run["units"].values() if "memory_tokens" in unit
+        ]
+        return f"{statistics.fmean(numbers):.0f}" if numbers else ""
+
     ours = of(runs[OURS], "ndcg@10") if OURS in runs else None
     return markdown(
-        ["arm", "n", *names, "NDCG against ours"],
+        ["arm", "n", *names, "NDCG against ours", "prompt tokens", "refused"],
         (
             [arm, len(runs[arm]["units"]), *(with_interval(of(runs[arm], name), 3) for name in names),
-             "" if arm == OURS else against_ours(ours, of(runs[arm], "ndcg@10"))]
+             "" if arm == OURS else against_ours(ours, of(runs[arm], "ndcg@10")), tokens(runs[arm]),
+             _rejected(runs[arm]) if arm != "popularity" else ""]
             for arm in in_order(runs)
         ),
     )  # fmt: skip
@@ -209,19 +138,22 @@ PERSONAL = (
 )  # fmt: skip
 
 
-def personal_table(runs: Runs) -> str:
-    def lost(unit: dict) -> float:
-        (before, asked), (after, _) = (
-            unit["counts"][f"film questions {when}"] for when in ("before", "after")
-        )
-        return (before - after) / asked
+def films_lost(unit: dict) -> float:
+    """Return which share of the film questions is no longer answered rightly."""
+    (before, asked), (after, _) = (
+        unit["counts"][f"film questions {when}"] for when in ("before", "after")
+    )
+    return (before - after) / asked
 
+
+def personal_table(runs: Runs) -> str:
     return markdown(
-        ["arm", "n", *PERSONAL, "damage, nats", "film questions lost"],
+        ["arm", "n", *PERSONAL, "damage, nats", "film questions lost", "prompt tokens", "refused"],
         (
             [arm, len(runs[arm]["units"]), *(with_interval(of_units(runs[arm], share_of(name))) for name in PERSONAL),
              with_interval(of_units(runs[arm], lambda unit: unit["damage_nats"]), 3),
-             with_interval(of_units(runs[arm], lost))]
+             with_interval(of_units(runs[arm], films_lost)), f"{_mean(runs[arm], lambda unit: unit['memory_tokens']):.0f}",
+             _rejected(runs[arm])]
             for arm in in_order(runs)
         ),
     )  # fmt: skip
@@ -232,15 +164,26 @@ SHARES = (0.25, 0.5, 0.75)
 
 
 def first_at(curve: Sequence[dict], recall: float) -> dict | None:
-    """Return the first point of a curve that has the recall."""
-    return next((point for point in curve if point["recall"] >= recall), None)
+    """Return the first point of a curve that has the recall and keeps it at the next look."""
+    return next(
+        (
+            point
+            for point, following in zip(curve, [*curve[1:], curve[-1]], strict=True)
+            if min(point["recall"], following["recall"]) >= recall
+        ),
+        None,
+    )
 
 
 def cost_table(runs: Runs) -> str:
     """Return what each arm had cost when it first had a share of the ceiling's recall on the same contexts."""
-    ceiling = {key: unit["curve"][-1]["recall"] for key, unit in runs["ceiling"]["units"].items()} if "ceiling" in runs else {}  # fmt: skip
+    in_the_end = {
+        arm: {key: unit["curve"][-1]["recall"] for key, unit in run["units"].items()}
+        for arm, run in runs.items()
+    }
 
     def reached(run: dict, share: float) -> str:
+        ceiling = floor_and_ceiling(run, in_the_end)[1] or {}
         points = [
             first_at(unit["curve"], share * ceiling[key])
             for key, unit in run["units"].items()
@@ -263,11 +206,11 @@ def cost_table(runs: Runs) -> str:
         )
 
     return markdown(
-        ["arm", "recall in the end", *(f"to {share:.0%} of the ceiling" for share in SHARES), "peak memory, MB", "kept, kB", "prompt tokens"],
+        ["arm", "recall in the end", *(f"to {share:.0%} of the ceiling" for share in SHARES), "more memory, MB", "kept, kB", "prompt tokens"],
         (
             [arm, with_interval(of_units(runs[arm], lambda unit: unit["curve"][-1]["recall"])),
              *(reached(runs[arm], share) for share in SHARES),
-             f"{_mean(runs[arm], lambda unit: unit['cost']['peak_bytes']) / 1e6:.0f}", kept(runs[arm]),
+             f"{_mean(runs[arm], lambda unit: unit['cost']['more_bytes']) / 1e6:.0f}", kept(runs[arm]),
              f"{_mean(runs[arm], lambda unit: unit['memory_tokens']):.0f}"]
             for arm in in_order(runs)
         ),

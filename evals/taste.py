@@ -5,12 +5,17 @@ told     part of it: two of three loved genres, one of two hated, one director, 
 ranking  by the app's own `recommend`, whatever the arm shows the model; seen films are left out
 """
 
+import functools
 import random
+import statistics
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
-from agent.catalogue import GENRES, Film
-from agent.recommend import recommend
-from evals.arms.arm import Arm
+from agent import prompts
+from agent.catalogue import GENRES, Catalogue, Film
+from agent.model import LanguageModel
+from evals.arms.arm import instead
 from evals.data import Item
 from evals.examiner import Examiner
 from evals.metrics import ndcg_at, rank_of, recall_at
@@ -84,34 +89,45 @@ def taster(writer: Writer, seed: str) -> Taster:
     return Taster(Item(f"taste {seed}", turns, ()), [t for t in best if t not in named], named)
 
 
-def taste(examiner: Examiner, who: Taster, films: list[Film], seed: int) -> dict:
-    """Return the ranks of the films that a user would love, after the arm learned what they told."""
+def taste(examiner: Examiner, who: Taster, catalogue: Catalogue, seed: int) -> dict:
+    """Return how well an arm ranks the films that a user would love, after it learned what they told."""
     examiner.reset(seed)
     examiner.learn([who.item])
-    ranking = ranked(examiner.arm, films)
-    return {"cost": examiner.cost(), **as_ranks(ranking, who)}
+    with examiner.asking(0), checked(examiner) as tokens:
+        ranking = examiner.arm.recommend(catalogue, max(KS) + len(who.named))
+    return {
+        "cost": examiner.cost(),
+        "memory_tokens": statistics.mean(tokens),
+        **as_ranks(ranking, who),
+    }
 
 
-def ranked(arm: Arm, films: list[Film]) -> list[str]:
-    """Return the titles that an arm recommends, best first."""
-    from agent.catalogue import Catalogue
+@contextmanager
+def checked(examiner: Examiner) -> Iterator[list[int]]:
+    """Check every prompt that the model reads until the end of the block; yield the tokens that stand in them
+    beside the question."""
+    model, tokens = examiner.arm.model, []
+    real = functools.partial(LanguageModel.encode, model)
 
-    arm.own = 0 if arm.is_oracle else None
-    found = recommend(arm.model, Catalogue(films), slot=arm.slot, ask=arm.prompt, number=max(KS))
-    return [one.film.title for one in found]
+    def encode(messages: Sequence[prompts.Message]) -> list[int]:
+        tokens.append(examiner.extra_tokens(messages[-1]["content"], list(messages)))
+        return real(messages)
+
+    with instead(model, encode=encode):
+        yield tokens
 
 
 def most_popular(films: list[Film], who: Taster) -> dict:
     """Return the same for the films that are best known, whoever asks."""
-    return as_ranks([film.title for film in films if film.title not in who.named], who)
+    return as_ranks([film.title for film in films], who)
 
 
 def as_ranks(ranking: list[str], who: Taster) -> dict:
-    ranking = [title for title in ranking if title not in who.named]
+    ranking = [title for title in ranking if title not in who.named][: max(KS)]
     ranks = [rank_of(title, ranking) for title in who.loved]
     best = sum(ndcg_at(10, place) for place in range(1, min(10, len(ranks)) + 1))
     return {
-        "ranking": ranking[: max(KS)],
+        "ranking": ranking,
         "loved": who.loved,
         **{f"recall@{k}": sum(recall_at(k, rank) for rank in ranks) / len(ranks) for k in KS},
         "ndcg@10": sum(ndcg_at(10, rank) for rank in ranks) / best,

@@ -78,6 +78,13 @@ class World:
             self._used.add(fact.value.lower())
             return fact
 
+    def fact_about(self, kind: str, subject: Subject) -> Fact:
+        """Return a fact of this kind about somebody, with a value that nothing else has."""
+        while (fact := self.grammar.new_fact(kind, subject, self.rng)).value.lower() in self._used:
+            pass
+        self._used.add(fact.value.lower())
+        return fact
+
     def find(self, kind: str, subject: Subject, key: str = "") -> list[Fact]:
         return [
             fact for fact in self.facts

@@ -34,6 +34,12 @@ def writer():
     return new_writer()
 
 
+@pytest.fixture(scope="session")
+def final_writer():
+    """Who writes what the experiments tell and ask: wordings, names and values that no training has."""
+    return new_writer("final", novel=True)
+
+
 class Clock:
     def __init__(self) -> None:
         self.time = datetime(2025, 1, 1, tzinfo=UTC)

@@ -14,11 +14,13 @@ import torch
 from torch import Tensor
 
 from agent import prompts
+from agent.catalogue import Catalogue
 from agent.errors import AgentError
 from agent.memory.distillation import TargetSentence, TeacherAnswer
 from agent.memory.tables import Turn
 from agent.model import LanguageModel
 from agent.packing import Answered
+from agent.recommend import recommend
 from agent.slots import BASE, TRAINING
 from evals.data import Turns
 
@@ -35,7 +37,7 @@ class Context:
     """One chat, which can be read while an arm learns it, and never afterwards."""
 
     def __init__(self, turns: Turns) -> None:
-        self._turns, self._is_open = turns, False
+        self._turns, self.is_open = turns, False
 
     @property
     def turns(self) -> Turns:
@@ -44,7 +46,7 @@ class Context:
         Raises:
             CheatError: Outside of `learn`.
         """
-        if not self._is_open:
+        if not self.is_open:
             raise CheatError("A context was read outside of learn().")
         return self._turns
 
@@ -58,12 +60,12 @@ class Context:
         """Yield contexts that can be read until the end of the block."""
         contexts = [cls(turns) for turns in many]
         for context in contexts:
-            context._is_open = True
+            context.is_open = True
         try:
             yield contexts
         finally:
             for context in contexts:
-                context._is_open = False
+                context.is_open = False
 
 
 @dataclass
@@ -76,6 +78,10 @@ class Cost:
     teacher_tokens: int = 0
     kept_bytes: dict[str, int] = field(default_factory=dict)
     """Of what must be on disk to answer: adapter, turns, pairs, index."""
+    num_cut: int = 0
+    """Contexts, or turns of one, that did not fit into the window."""
+    slices: list[list] = field(default_factory=list)
+    """Of the app's consolidations [published, turns, reason]."""
 
 
 class Arm:
@@ -90,6 +96,8 @@ class Arm:
     """Is the arm told which context a question is about? The ceiling alone."""
     seconds_a_context, seconds_a_question = 0.0, 0.02
     """Roughly, on two cores, for the estimate before a run."""
+    about: dict[str, object] = {}  # noqa: RUF012 - each arm has its own
+    """What sets an arm apart from others of its class, for the file of its runs."""
 
     def __init__(self, model: LanguageModel) -> None:
         self.model, self.slot, self.spent = model, BASE, Cost()
@@ -98,7 +106,7 @@ class Arm:
 
     def reset(self, seed: int) -> None:
         """Forget everything."""
-        self.spent = Cost()
+        self.spent, self.own = Cost(), None
 
     def learn(self, contexts: Sequence[Context]) -> None:
         """Read what was said, after all that was learned before."""
@@ -114,6 +122,11 @@ class Arm:
             batch = [self.prompt(question, chat) for question in questions[start : start + BATCH]]
             replies += self.model.generate(batch, slot=self.slot, max_new_tokens=MAX_REPLY_TOKENS)
         return [reply.strip() for reply in replies]
+
+    def recommend(self, catalogue: Catalogue, number: int) -> list[str]:
+        """Return titles, best first, as the app ranks them: with all that an arm shows the model."""
+        found = recommend(self.model, catalogue, slot=self.slot, ask=self.prompt, number=number)
+        return [one.film.title for one in found]
 
     def cost(self) -> Cost:
         return self.spent
@@ -146,30 +159,27 @@ def one_hot(student: Answered) -> TargetSentence:
     return TargetSentence(student, TeacherAnswer(answer, torch.zeros(answer.shape), nothing))
 
 
-@dataclass
-class Tokens:
-    number: int = 0
-
-
 @contextmanager
-def counted(model: LanguageModel) -> Iterator[Tokens]:
-    """Count the tokens that go through the model until the end of the block, but for the student's."""
-    tokens = Tokens()
+def counted(model: LanguageModel, spent: Cost) -> Iterator[None]:
+    """Add the tokens that go through the model until the end of the block: the student's, those of all else."""
     generate, answer_logits = model.generate, model.answer_logits
 
     def generating(batch: Sequence[list[prompts.Message]], **options: object) -> list[str]:
         replies = generate(batch, **options)
-        tokens.number += sum(len(model.encode(messages)) for messages in batch)
-        tokens.number += sum(model.count_tokens(reply) for reply in replies)
+        spent.teacher_tokens += sum(len(model.encode(messages)) for messages in batch)
+        spent.teacher_tokens += sum(model.count_tokens(reply) for reply in replies)
         return replies
 
     def scoring(batch: Sequence[Answered], *, slot: str, **options: object) -> Tensor:
-        if slot != TRAINING:
-            tokens.number += sum(len(item.prompt) + len(item.answer) for item in batch)
+        number = sum(len(item.prompt) + len(item.answer) for item in batch)
+        if slot == TRAINING and torch.is_grad_enabled():
+            spent.trained_tokens += number
+        else:
+            spent.teacher_tokens += number
         return answer_logits(batch, slot=slot, **options)
 
     with instead(model, generate=generating, answer_logits=scoring):
-        yield tokens
+        yield
 
 
 @contextmanager

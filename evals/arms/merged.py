@@ -12,13 +12,13 @@ beside the weights (SELF-PARAM, arXiv:2410.00487; what differs here stands in do
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import asdict, dataclass
 
 import torch
 from peft.tuners.lora import LoraLayer
 
 from agent import prompts
+from agent.errors import ConfigError
 from agent.memory.distillation import TargetSentence, TeacherAnswer, answer_kl, keep_top
 from agent.memory.questions import write_questions
 from agent.memory.tables import Turn
@@ -45,6 +45,8 @@ MAX_KEPT = 4096
 """Teacher probabilities kept per token: all, for a vocabulary of this size."""
 
 
+Tokens = tuple[int, ...]
+
 SECONDS_A_STEP = 0.09
 """Roughly, for the estimate before a run."""
 
@@ -60,6 +62,11 @@ class Recipe:
 def all_layers(model: torch.nn.Module) -> dict[str, list]:
     """Return where the published adapters are, as peft's configuration names it."""
     names = [name for name in upper_half(model)["target_modules"] if name in PROJECTIONS]
+    if not names:
+        raise ConfigError(
+            "This model has none of the projections q, k, v, gate, up and down, which ft-* and self-param train. "
+            "Choose other arms."
+        )
     number = model.config.get_text_config().num_hidden_layers
     return {"target_modules": names, "layers_to_transform": list(range(number))}
 
@@ -68,14 +75,20 @@ class Merged(Arm):
     """Trains an adapter on what was said, and merges it."""
 
     def __init__(
-        self, model: LanguageModel, settings: Settings, writer: Writer, recipe: Recipe
+        self,
+        model: LanguageModel,
+        settings: Settings,
+        recipe: Recipe,
+        *,
+        unrelated: Callable[[LanguageModel], list[Tokens]],
     ) -> None:
         super().__init__(model)
-        self._settings, self._writer, self._recipe = settings, writer, recipe
+        self._settings, self._recipe, self._unrelated = settings, recipe, unrelated
         self._layers = [m for m in model.slots.model.modules() if isinstance(m, LoraLayer)]
         self._original = [layer.base_layer.weight.detach().clone() for layer in self._layers]
         self._seed = settings.seed
         self.seconds_a_context = SECONDS_A_STEP * recipe.steps
+        self.about = asdict(recipe)
 
     def reset(self, seed: int) -> None:
         super().reset(seed)
@@ -86,15 +99,14 @@ class Merged(Arm):
 
     def learn(self, contexts: Sequence[Context]) -> None:
         rng = random.Random(f"{self._seed} {self.spent.steps}")
-        with counted(self.model) as tokens:
+        with counted(self.model, self.spent):
             sorts = [[] for _ in self.sorts]
             for context in contexts:
                 for found, sort in zip(sorts, self.sorts, strict=True):
                     found += sort(self, context, rng)
-        self.spent.teacher_tokens += tokens.number
-        sorts = [found for found in sorts if found]
-        if sorts:
-            self._train(sorts, self._recipe.steps * len(contexts), rng)
+            sorts = [found for found in sorts if found]
+            if sorts:
+                self._train(sorts, self._recipe.steps * len(contexts), rng)
 
     sorts: Sequence[Callable[["Merged", Context, random.Random], list[TargetSentence]]] = ()
     """What is trained in turn."""
@@ -110,7 +122,6 @@ class Merged(Arm):
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
             self.spent.steps += 1
-            self.spent.trained_tokens += len(sentence.student.prompt) + len(sentence.student.answer)
             if self.is_enough(TRAINING):
                 break
         self._merge()
@@ -141,19 +152,19 @@ class Merged(Arm):
         )
         return list(zip(questions, answers, strict=True))
 
-    def start(self, earlier: str = "") -> tuple[int, ...]:
+    def start(self, earlier: str = "") -> Tokens:
         """Return the tokens before the user's first word, the teacher's if there is an earlier chat."""
         either = [
             self.model.encode(prompts.chat([], text, earlier=earlier)) for text in ("a", "the")
         ]
         return tuple(either[0][: common_prefix(either)])
 
-    def asked(self, question: str, answer: str) -> tuple[int, ...]:
+    def asked(self, question: str, answer: str) -> Tokens:
         """Return the tokens of a question with its answer, from the user's first word on."""
         whole = self.model.encode(prompts.chat([], question))
         return (*whole[len(self.start()) :], *self.model.encode_answer(answer))
 
-    def distilled(self, text: tuple[int, ...], earlier: str = "") -> TargetSentence:
+    def distilled(self, text: Tokens, earlier: str = "") -> TargetSentence:
         """Return a text with the teacher's opinion of each token; the teacher sees an earlier chat."""
         with torch.inference_mode():
             seen = Answered(self.start(earlier), text)
@@ -162,7 +173,7 @@ class Merged(Arm):
         teacher = TeacherAnswer(*(getattr(kept, name).clone() for name in TeacherAnswer.__slots__))
         return TargetSentence(Answered(self.start(), text), teacher)
 
-    def as_it_is(self, text: tuple[int, ...]) -> TargetSentence:
+    def as_it_is(self, text: Tokens) -> TargetSentence:
         """Return a text to be learned token by token."""
         return one_hot(Answered(self.start(), text))
 
@@ -178,8 +189,7 @@ def _suffixes(arm: Merged, context: Context, rng: random.Random) -> list[TargetS
 
 
 def _unrelated(arm: Merged, context: Context, rng: random.Random) -> list[TargetSentence]:
-    chunks = unrelated_chunks(arm.model, arm._writer)
-    return [arm.distilled(chunk) for chunk in rng.sample(chunks, NUM_SUFFIXES)]
+    return [arm.distilled(chunk) for chunk in rng.sample(arm._unrelated(arm.model), NUM_SUFFIXES)]
 
 
 class SelfParam(Merged):
@@ -198,8 +208,7 @@ class FineTunedOnSentences(Merged):
     )
 
 
-@cache
-def unrelated_chunks(model: LanguageModel, writer: Writer) -> list[tuple[int, ...]]:
+def unrelated_chunks(model: LanguageModel, writer: Writer) -> list[Tokens]:
     """Return chunks of the house model's training text, none about the users of the experiments."""
     rng = random.Random(0)
     ids: list[int] = []

@@ -14,7 +14,7 @@ from evals.data import Turns
 logging.getLogger("bm25s").setLevel(logging.WARNING)  # tells of every index it builds
 
 FOUND = 4
-"""Turns that a search puts into the prompt. Chosen on dev: docs/lab_book.md."""
+"""Turns that a search puts into the prompt. Chosen, not measured yet."""
 
 
 class Prompted(Arm):
@@ -48,12 +48,19 @@ class Prompted(Arm):
 
 
 class Ceiling(Prompted):
-    """The question's own context in the prompt, and no other."""
+    """The question's own context in the prompt, and no other; of a longer one than the window its end."""
 
     is_oracle = True
 
+    def learn(self, contexts: Sequence[Context]) -> None:
+        super().learn(contexts)
+        for i in range(len(self.contexts) - len(contexts), len(self.contexts)):
+            fits, cut = fitting(self.model, [self.contexts[i]])
+            self.contexts[i] = fits[0] if fits else ()
+            self.spent.num_cut += cut
+
     def shown(self, question: str) -> list[Turns]:
-        return [self.contexts[self.own]] if self.own is not None else self.contexts
+        return [self.contexts[self.own]] if self.own is not None else self.contexts[-1:]
 
 
 class FullHistory(Prompted):
@@ -61,39 +68,52 @@ class FullHistory(Prompted):
 
     def __init__(self, model: LanguageModel) -> None:
         super().__init__(model)
-        self._fitting: list[Turns] | None = None
-        self.num_cut = 0
-        """Contexts that did not fit."""
+        self._fitting: list[Turns] = []
 
     def reset(self, seed: int) -> None:
         super().reset(seed)
-        self._fitting, self.num_cut = None, 0
+        self._fitting = []
 
     def learn(self, contexts: Sequence[Context]) -> None:
         super().learn(contexts)
-        room = self.model.max_context_tokens - MAX_REPLY_TOKENS - ROOM_FOR_A_QUESTION
-        chosen = self.contexts
-        while len(chosen) > 1 and self._tokens(chosen) > room:
-            chosen = chosen[1:]
-        self._fitting, self.num_cut = chosen, len(self.contexts) - len(chosen)
+        self._fitting, self.spent.num_cut = fitting(self.model, self.contexts)
 
     def shown(self, question: str) -> list[Turns]:
-        return self._fitting or []
-
-    def _tokens(self, contexts: Sequence[Turns]) -> int:
-        return self.model.count_tokens(prompts.transcript(contexts))
+        return self._fitting
 
 
-ROOM_FOR_A_QUESTION = 160
-"""Tokens left for the question, the turns of its chat, and what stands around them."""
+ROOM = MAX_REPLY_TOKENS + 160
+"""Tokens left for the reply, the question, the turns of its chat, and what stands around them."""
+
+
+def fitting(model: LanguageModel, contexts: Sequence[Turns]) -> tuple[list[Turns], int]:
+    """Return as many of the last turns as fit into the window, chat by chat, and how many were cut off."""
+    room = model.max_context_tokens - ROOM
+    chats: list[Turns] = []
+    number = 0
+    for turns in reversed(contexts):
+        room -= model.count_tokens(f"{prompts.SESSION_BREAK}\n")
+        kept: list[tuple[str, str]] = []
+        for turn in reversed(turns):
+            room -= model.count_tokens(f"{prompts.transcript([[turn]])}\n")
+            if room < 0:
+                break
+            kept.insert(0, turn)
+        if kept:
+            chats.insert(0, tuple(kept))
+            number += len(kept)
+        if room < 0:
+            break
+    return chats, sum(len(turns) for turns in contexts) - number
 
 
 class Searched(Prompted):
     """The turns that a search finds for the question, in the order in which they were said."""
 
-    def __init__(self, model: LanguageModel) -> None:
+    def __init__(self, model: LanguageModel, found: int = FOUND) -> None:
         super().__init__(model)
         self.turns: list[tuple[str, str]] = []
+        self.about = {"found": found}
 
     def reset(self, seed: int) -> None:
         super().reset(seed)
@@ -114,7 +134,7 @@ class Searched(Prompted):
     def shown(self, question: str) -> list[Turns]:
         if not self.turns:
             return []
-        found = self.search(question, min(FOUND, len(self.turns)))
+        found = self.search(question, min(self.about["found"], len(self.turns)))
         return [tuple(self.turns[i] for i in sorted(found))]
 
 
@@ -145,8 +165,8 @@ class Lexical(Searched):
 class Dense(Searched):
     """Nearest by the cosine of sentence embeddings, all-MiniLM-L6-v2."""
 
-    def __init__(self, model: LanguageModel) -> None:
-        super().__init__(model)
+    def __init__(self, model: LanguageModel, found: int = FOUND) -> None:
+        super().__init__(model, found)
         from sentence_transformers import SentenceTransformer
 
         try:

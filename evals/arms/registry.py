@@ -1,8 +1,7 @@
 """The arms by name, each on a base model in the form it wants."""
 
-import functools
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 from agent.errors import ConfigError
 from agent.model import LanguageModel
@@ -25,16 +24,27 @@ class Form:
     lora_alpha: int = 32
     adapted: Callable = upper_half
 
+    def as_dict(self) -> dict[str, object]:
+        return asdict(self) | {"adapted": self.adapted.__name__.replace("_", " ")}
+
+
+FORM = Form()
+"""As the app loads it."""
 
 PUBLISHED = Form("none", merged.RANK, merged.ALPHA, merged.all_layers)
 
 
+FULL = Form("none")
+"""Full precision."""
+
+
 @dataclass
 class Bench:
-    """What the arms share: settings, and base models by their form."""
+    """What the arms share: settings, base models by their form, unrelated text."""
 
     settings: Settings
     _models: dict[Form, LanguageModel] = field(default_factory=dict)
+    _chunks: dict[str, list[tuple[int, ...]]] = field(default_factory=dict)
 
     def model(self, form: Form) -> LanguageModel:
         """Return the base model in a form, loaded at its first use."""
@@ -45,71 +55,83 @@ class Bench:
             )  # fmt: skip
         return self._models[form]
 
-    @functools.cached_property
-    def training_writer(self):
-        """Who writes the house model's training text."""
-        return new_writer()
+    def unrelated(self, model: LanguageModel) -> list[tuple[int, ...]]:
+        """Return chunks of the house model's training text, in the tokens of a model."""
+        if model.name not in self._chunks:
+            self._chunks[model.name] = merged.unrelated_chunks(model, new_writer())
+        return self._chunks[model.name]
 
 
-def _on_nf4(arm: Callable[[LanguageModel], Arm]) -> Callable[[Bench], Arm]:
-    return lambda bench: arm(bench.model(Form()))
+Made = tuple[Form, Callable[[Bench], Arm]]
+"""How an arm's model is loaded, and what makes the arm."""
 
 
-def _varied(variant: Variant, form: Form = Form()) -> Callable[[Bench], Arm]:
+def _on(form: Form, arm: Callable[[LanguageModel], Arm], **options: object) -> Made:
+    return form, lambda bench: arm(bench.model(form), **options)
+
+
+def _varied(variant: Variant, form: Form = FORM) -> Made:
     def made(bench: Bench) -> Arm:
         settings = bench.settings.model_copy(
             update={"lora_rank": form.lora_rank, "lora_alpha": form.lora_alpha}
         )
         return Weights(bench.model(form), settings, variant)
 
-    return made
+    return form, made
 
 
-def _merged(kind: type[Merged], recipe: Recipe) -> Callable[[Bench], Arm]:
-    return lambda bench: kind(bench.model(PUBLISHED), bench.settings, bench.training_writer, recipe)
+def _merged(kind: type[Merged], recipe: Recipe) -> Made:
+    return PUBLISHED, lambda bench: kind(
+        bench.model(PUBLISHED), bench.settings, recipe, unrelated=bench.unrelated
+    )
 
+
+SEARCHES = {"bm25": Lexical, "dense": Dense}
+"""Arms of which `name@turns` is one too."""
 
 TUNED = {"self-param": SelfParam, "ft-context": FineTunedOnContext, "ft-sentences": FineTunedOnSentences}  # fmt: skip
 """Arms of which `name@steps@rate` is one too: so a setting is chosen on dev."""
 
 STEPS, RATES = (150, 500, 1500), (2e-5, 2e-4, 2e-3)
 
-BEST = {
-    "self-param": Recipe(500, 2e-3),
-    "ft-context": Recipe(500, 2e-3),
-    "ft-sentences": Recipe(500, 2e-3),
-}
-"""Of those steps and rates the best on dev: docs/lab_book.md."""
+GRID = [f"{name}@{steps}@{rate:g}" for name in TUNED for steps in STEPS for rate in RATES]
+GRID += [f"{name}@{turns}" for name in SEARCHES for turns in (2, 4, 8)]
 
-MAIN: dict[str, Callable[[Bench], Arm]] = {
-    "base": _on_nf4(Arm),
-    "ceiling": _on_nf4(Ceiling),
-    "full-history": _on_nf4(FullHistory),
-    "bm25": _on_nf4(Lexical),
-    "dense": _on_nf4(Dense),
+BEST = {name: Recipe(500, 2e-3) for name in TUNED}
+"""Of those steps and rates; not yet chosen on dev."""
+
+MAIN: dict[str, Made] = {
+    "base": _on(FORM, Arm),
+    "ceiling": _on(FORM, Ceiling),
+    "base-fp32": _on(FULL, Arm),
+    "ceiling-fp32": _on(FULL, Ceiling),
+    "full-history": _on(FORM, FullHistory),
+    "bm25": _on(FORM, Lexical),
+    "dense": _on(FORM, Dense),
     "ft-context": _merged(FineTunedOnContext, BEST["ft-context"]),
     "ft-sentences": _merged(FineTunedOnSentences, BEST["ft-sentences"]),
     "self-param": _merged(SelfParam, Recipe()),
     "self-param-best": _merged(SelfParam, BEST["self-param"]),
-    "ours": lambda bench: Ours(bench.model(Form()), bench.settings),
+    "ours": (FORM, lambda bench: Ours(bench.model(FORM), bench.settings)),
     "weights": _varied(Variant()),
 }
 
-ABLATIONS: dict[str, Callable[[Bench], Arm]] = {
+ABLATIONS: dict[str, Made] = {
     "weights-stack": _varied(Variant(has_replay=False)),
     "weights-rebuild": _varied(Variant(is_rebuilt=True)),
     "weights-cross-entropy": _varied(Variant(loss="cross-entropy")),
     "weights-no-unrelated": _varied(Variant(has_unrelated=False)),
     "weights-no-negatives": _varied(Variant(has_negatives=False)),
     "weights-no-diversity": _varied(Variant(is_diverse=False)),
-    "weights-fp32": _varied(Variant(), Form("none")),
+    "weights-fp32": _varied(Variant(), FULL),
     **{f"weights-rank-{r}": _varied(Variant(), Form(lora_rank=r, lora_alpha=2 * r)) for r in (4, 8, 32)},
 }  # fmt: skip
 """What single steps of ours are worth."""
 
 ARMS = MAIN | ABLATIONS
 
-GROUPS = {"main": list(MAIN), "ablations": list(ABLATIONS)}
+GROUPS = {"main": list(MAIN), "ablations": list(ABLATIONS), "grid": GRID}
+"""`grid` is what settings are chosen from, on dev."""
 
 NOT_ARMS = {
     "InfLLM": "looks up blocks of a long context's keys and values; contexts here are short, and it forgets them with the process",
@@ -133,20 +155,27 @@ def names_of(chosen: list[str]) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def _maker(name: str) -> Callable[[Bench], Arm]:
+def _maker(name: str) -> Made:
     if name in ARMS:
         return ARMS[name]
-    kind, *recipe = name.split("@")
-    if kind in TUNED and len(recipe) == 2:
-        try:
-            return _merged(TUNED[kind], Recipe(int(recipe[0]), float(recipe[1])))
-        except ValueError:
-            pass
+    kind, *numbers = name.split("@")
+    try:
+        if kind in TUNED and len(numbers) == 2:
+            return _merged(TUNED[kind], Recipe(int(numbers[0]), float(numbers[1])))
+        if kind in SEARCHES and len(numbers) == 1:
+            return _on(FORM, SEARCHES[kind], found=int(numbers[0]))
+    except ValueError:
+        pass
     raise ConfigError(
-        f"There is no arm {name!r}. There are: {', '.join([*GROUPS, *ARMS])}, and e.g. self-param@500@2e-4 (steps, rate)."
+        f"There is no arm {name!r}. There are: {', '.join([*GROUPS, *ARMS])}, and e.g. self-param@500@2e-4 (steps, rate), bm25@8 (turns)."
     )
 
 
 def arm_of(name: str, bench: Bench) -> Arm:
     """Return the arm of a name."""
-    return _maker(name)(bench)
+    return _maker(name)[1](bench)
+
+
+def form_of(name: str) -> Form:
+    """Return how the base model of an arm is loaded."""
+    return _maker(name)[0]

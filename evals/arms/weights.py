@@ -11,7 +11,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -19,18 +19,20 @@ from torch import Tensor
 
 from agent import prompts
 from agent.catalogue import Catalogue
+from agent.errors import ConsolidationError
 from agent.memory.adapters import AdapterStore, served_name
 from agent.memory.buffer import ExperienceBuffer
 from agent.memory.distillation import TargetSentence, Trained
-from agent.memory.job import Job, Report, Turnstile
+from agent.memory.job import Job, Turnstile
 from agent.memory.learning import Learner, Past, Study
 from agent.memory.lesson import Lesson
 from agent.memory.probe import Figures, normalise
-from agent.memory.questions import Encoder, QAPair, drop_near_duplicates
+from agent.memory.questions import Encoder, QAPair, drop_near_duplicates, wording
 from agent.memory.tables import StoredPair, Turn
 from agent.memory.teacher import transcript_of
 from agent.model import LanguageModel
 from agent.movie_agent import MovieAgent
+from agent.recommend import recommend
 from agent.settings import Settings
 from agent.slots import BASE, TRAINING
 from evals.arms.arm import Arm, Context, Cost, as_turns, counted, one_hot
@@ -53,7 +55,8 @@ class Ours(Arm):
     def __init__(self, model: LanguageModel, settings: Settings) -> None:
         super().__init__(model)
         self._settings = settings
-        self._catalogue, self._shared = Catalogue.load(), Learner(model, Catalogue.load(), settings)
+        self._shared = Learner(model, Catalogue.load(), settings)
+        self._shared.prepare(new_job())  # as the app does when it starts
         self._held = ExitStack()
         self.reset(settings.seed)
 
@@ -61,8 +64,6 @@ class Ours(Arm):
         super().reset(seed)
         self.close()
         self.slot, self._num_chats = BASE, 0
-        self.reports: list[Report] = []
-        """Of every slice that was tried since the reset."""
         self._user = f"user{next(_NUMBERS)}"
         self._open = ExitStack()
         folder = Path(self._open.enter_context(TemporaryDirectory(prefix="imprint-evals-")))
@@ -83,12 +84,12 @@ class Ours(Arm):
             self._num_chats += 1
             for message, reply in context.turns:
                 agent.buffer.append(user, f"chat{self._num_chats}", message=message, reply=reply)
-        with counted(self.model) as tokens:
-            reports = agent.consolidate(user)
-        self.reports += reports
+        with counted(self.model, self.spent):
+            reports = agent.consolidator.run(user)
         self.spent.steps += sum(report.num_steps for report in reports)
-        self.spent.trained_tokens += sum(report.trained_tokens for report in reports)
-        self.spent.teacher_tokens += tokens.number
+        self.spent.slices += [
+            [report.published, report.num_turns, report.reason] for report in reports
+        ]
         self._held.close()
         self.slot = self._held.enter_context(adapter_of(agent, user))
 
@@ -111,6 +112,11 @@ class Ours(Arm):
         waits, _ = self._agent._prompt_turns(self._user, "", "on", live)
         waits, _, _ = self._agent._fit(waits, [], LONG, live)
         return prompts.chat(chat, question, earlier=transcript_of(waits) if waits else "")
+
+    def recommend(self, catalogue: Catalogue, number: int) -> list[str]:
+        # The app ranks by the weights and the current chat alone: what waits is not in its prompts.
+        found = recommend(self.model, catalogue, slot=self.slot, number=number)
+        return [one.film.title for one in found]
 
     def cost(self) -> Cost:
         buffer, live = self._agent.buffer, self._agent.usable_generation(self._user)[0]
@@ -143,7 +149,8 @@ class Variant:
     has_replay: bool = True
     """Rehearse earlier pairs."""
     is_rebuilt: bool = False
-    """Train on all slices so far from the base on, as many steps for each, instead of going on."""
+    """Train from the base on all that holds of the slices so far, as many steps for each, instead of going
+    on."""
     loss: str = "kl"
     """"kl", or "cross-entropy" on the teacher's greedy answers."""
     has_unrelated: bool = True
@@ -162,14 +169,24 @@ class VariedLearner(Learner):
         self.variant = variant
         if not variant.is_diverse:
             self.choose = any_as_many
-        self.lessons: list[Lesson] = []
+        self.studies: list[Study] = []
         self.is_enough: Callable[[str], bool] = lambda slot: False
 
     def is_learned(self, lesson: Lesson, step: int) -> bool:
         return self.is_enough(TRAINING) or super().is_learned(lesson, step)
 
     def lesson(self, study: Study, past: Past, job: Job, rng: random.Random) -> Lesson:
-        variant, lesson = self.variant, super().lesson(study, past, job, rng)
+        variant = self.variant
+        if variant.is_rebuilt:
+            self.studies.append(study)
+            lesson = together(
+                [
+                    super(VariedLearner, self).lesson(one, Past(), job, rng)
+                    for one in what_holds(self.studies)
+                ]
+            )
+        else:
+            lesson = super().lesson(study, past, job, rng)
         if not variant.has_replay or variant.is_rebuilt:
             lesson = replace(lesson, replay=[])
         if not variant.has_unrelated:
@@ -178,16 +195,13 @@ class VariedLearner(Learner):
             lesson = replace(lesson, never_told=[])
         if variant.loss == "cross-entropy":
             lesson = in_all(lesson, lambda sentence: one_hot(sentence.student))
-        if variant.is_rebuilt:
-            self.lessons.append(lesson)
-            lesson = together(self.lessons)
         return lesson
 
     def train(self, lesson: Lesson, job: Job, *, seed: int) -> Trained:
         if not self.variant.is_rebuilt:
             return super().train(lesson, job, seed=seed)
         usual = self.settings
-        self.settings = usual.model_copy(update={"max_steps": usual.max_steps * len(self.lessons)})
+        self.settings = usual.model_copy(update={"max_steps": usual.max_steps * len(self.studies)})
         try:
             return super().train(lesson, job, seed=seed)
         finally:
@@ -195,6 +209,33 @@ class VariedLearner(Learner):
 
     def measure(self, study: Study, past: Past, job: Job) -> Figures | None:
         return None
+
+
+def what_holds(studies: Sequence[Study]) -> list[Study]:
+    """Return the studies without what a later one has corrected, and without negatives that any has
+    told."""
+    told = {
+        wording(pair.question) for study in studies for pair in study.material.pairs if pair.value
+    }
+    found = []
+    for number, study in enumerate(studies):
+        anew = {
+            wording(pair.question): normalise(pair.value)
+            for later in studies[number + 1 :]
+            for pair in later.material.pairs
+            if pair.value
+        }
+        pairs = [
+            pair
+            for pair in study.material.pairs
+            if not pair.value
+            or anew.get(wording(pair.question), normalise(pair.value)) == normalise(pair.value)
+        ]
+        negatives = [pair for pair in study.negatives if wording(pair.question) not in told]
+        found.append(
+            replace(study, material=replace(study.material, pairs=pairs), negatives=negatives)
+        )
+    return found
 
 
 def any_as_many(pairs: list[QAPair], encoder: Encoder) -> list[QAPair]:
@@ -233,6 +274,8 @@ class Weights(Arm):
     ) -> None:
         super().__init__(model)
         self._learner = VariedLearner(model, Catalogue.load(), settings, variant)
+        self._learner.prepare(new_job())
+        self.about = asdict(variant)
         self._variant = variant
         self._held = ExitStack()
         self._begin()
@@ -240,7 +283,7 @@ class Weights(Arm):
     def reset(self, seed: int) -> None:
         super().reset(seed)
         self._learner.settings = self._learner.settings.model_copy(update={"seed": seed})
-        self._learner.lessons = []
+        self._learner.studies = []
         self._begin()
 
     def _begin(self) -> None:
@@ -271,7 +314,7 @@ class Weights(Arm):
             yield part
 
     def _learn(self, turns: list[Turn]) -> None:
-        learner, job = self._learner, Job(self._user, Turnstile(), cancelled=threading.Event())
+        learner, job = self._learner, new_job()
         learner.is_enough = self.is_enough
         self._slices += 1
         seed = learner.settings.seed + self._slices
@@ -282,15 +325,16 @@ class Weights(Arm):
             sorted(self._pairs, key=lambda pair: (pair.rehearsed_in, pair.id)), self._newest(said),
         )  # fmt: skip
         self._turns += turns
-        with counted(self.model) as tokens:
+        with counted(self.model, self.spent):
             study = learner.study(turns, past, job, seed=seed)
             if study.is_empty:
-                self.spent.teacher_tokens += tokens.number
                 return
-            candidate = learner.learn(study, past, job, seed=seed)
-        self.spent.teacher_tokens += tokens.number
+            try:
+                candidate = learner.learn(study, past, job, seed=seed)
+            except ConsolidationError as error:  # as the app: it stays as it was
+                self.spent.slices.append([False, len(turns), str(error)])
+                return
         self.spent.steps += candidate.trained.num_steps
-        self.spent.trained_tokens += candidate.trained.trained_tokens
         self._keep(study, candidate.tensors)
 
     def _newest(self, said: str) -> str:
@@ -329,3 +373,8 @@ class Weights(Arm):
 
     def close(self) -> None:
         self._held.close()
+
+
+def new_job() -> Job:
+    """Return a job that nobody watches or cancels."""
+    return Job("", Turnstile(), cancelled=threading.Event())

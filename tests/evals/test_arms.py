@@ -7,22 +7,40 @@ import pytest
 import torch
 
 from agent import prompts
-from agent.errors import ConfigError
+from agent.catalogue import Catalogue
+from agent.errors import ConfigError, ModelError
 from agent.memory.distillation import answer_kl, mean_kl
+from agent.memory.learning import Study
 from agent.memory.lesson import Lesson
 from agent.memory.questions import QAPair
+from agent.memory.synthesis import Synthesis
 from agent.model import LanguageModel
 from agent.packing import Answered
 from agent.settings import Settings
 from agent.slots import BASE, TRAINING
-from evals.arms.arm import Context, one_hot
-from evals.arms.merged import ALPHA, RANK, FineTunedOnContext, Recipe, SelfParam, all_layers
-from evals.arms.prompted import FOUND, Dense, FullHistory, Lexical
+from evals.arms import registry
+from evals.arms.arm import Arm, Context, one_hot
+from evals.arms.merged import (
+    ALPHA,
+    RANK,
+    FineTunedOnContext,
+    Recipe,
+    SelfParam,
+    all_layers,
+    unrelated_chunks,
+)
+from evals.arms.prompted import FOUND, Ceiling, Dense, FullHistory, Lexical
 from evals.arms.registry import ABLATIONS, ARMS, MAIN, NOT_ARMS, Bench, arm_of, names_of
-from evals.arms.weights import Ours, Weights, any_as_many, in_all, together
+from evals.arms.weights import Ours, Weights, any_as_many, in_all, together, what_holds
+from evals.cost import latency, to_recall
 from evals.data import Item, Question
 from evals.examiner import Examiner
+from evals.experiments import Experiment, put_through
 from evals.injection import LAGS, batch, sequential, single
+from evals.personal import person, personal
+from evals.runs import read_run
+from evals.tables import PERSONAL
+from evals.taste import taste, taster
 
 TOLD = (
     ("I live in Turin.", "I see."), ("My dog is called Pizmo.", "I see."), ("I work as a nurse.", "I see."),
@@ -70,7 +88,7 @@ def test_a_search_by_meaning_finds_the_turn_that_means_it(tiny_model):
 def test_the_whole_history_is_cut_at_its_beginning_and_fits(tiny_model):
     chats = [((f"In year {i} I lived in Turin. " * 8, "I see."),) for i in range(60)]
     arm = learned(FullHistory(tiny_model), *chats)
-    assert 0 < arm.num_cut < 60
+    assert 0 < arm.cost().num_cut < 60
     assert arm.shown("?")[-1] == chats[-1]
     prompt = arm.prompt("Where do I live?")
     assert len(tiny_model.encode(prompt)) < tiny_model.max_context_tokens
@@ -92,7 +110,7 @@ def test_a_sure_teacher_makes_the_divergence_a_cross_entropy(tiny_model):
 
 
 def test_fine_tuning_on_a_context_learns_its_tokens_and_a_reset_takes_all_back(full_model):
-    arm = FineTunedOnContext(full_model, Settings(), None, Recipe(60, 2e-3))
+    arm = FineTunedOnContext(full_model, Settings(), Recipe(60, 2e-3), unrelated=None)
     before = {
         name: t.clone()
         for name, t in full_model.slots.model.state_dict().items()
@@ -117,7 +135,12 @@ class KnowsItsQuestions(SelfParam):
 
 
 def test_self_param_comes_nearer_to_the_model_with_the_context(full_model, writer):
-    arm = KnowsItsQuestions(full_model, Settings(), writer, Recipe(90, 2e-3))
+    arm = KnowsItsQuestions(
+        full_model,
+        Settings(),
+        Recipe(90, 2e-3),
+        unrelated=lambda model: unrelated_chunks(model, writer),
+    )
     arm.reset(0)
     text = arm.asked("Where do I live?", "You live in Turin.")
     earlier = prompts.transcript([TOLD[:1]])
@@ -134,7 +157,7 @@ def test_self_param_comes_nearer_to_the_model_with_the_context(full_model, write
 
 
 def test_a_merged_update_answers_as_the_adapter_did(full_model):
-    arm = FineTunedOnContext(full_model, Settings(), None, Recipe(1, 2e-3))
+    arm = FineTunedOnContext(full_model, Settings(), Recipe(1, 2e-3), unrelated=None)
     arm.reset(0)
     full_model.slots.start_training(None, seed=0)
     for parameter in full_model.slots.training_parameters():
@@ -191,7 +214,7 @@ def test_ours_keeps_what_it_could_not_learn_in_the_prompt(tiny_model):
     try:
         learned(arm, TOLD[:2])
         assert arm.slot == BASE
-        assert arm.reports[0].reason == "nothing to learn"
+        assert arm.cost().slices == [[False, 2, "nothing to learn"]]
         assert arm.cost().kept_bytes["turns"] == sum(len(a) + len(b) for a, b in TOLD[:2])
         assert arm.cost().teacher_tokens > 0
     finally:
@@ -233,20 +256,84 @@ def test_single_and_batch_give_a_row_for_each_question_and_context(tiny_model):
     alone = single(examiner, items_of(1)[0], 0)
     assert [row["expect"] for row in alone["answers"]] == [["Turin"]] * 2
     assert set(alone["cost"]) == {
-        "seconds",
-        "steps",
-        "trained_tokens",
-        "teacher_tokens",
-        "peak_bytes",
-        "kept_bytes",
-    }
+        "seconds", "steps", "trained_tokens", "teacher_tokens", "more_bytes", "kept_bytes", "num_cut", "slices",
+    }  # fmt: skip
     assert len(batch(examiner, items_of(4), 0)["contexts"]) == 4
 
 
 def arm_of_base(model):
-    from evals.arms.arm import Arm
-
     return Arm(model)
+
+
+@pytest.mark.parametrize("kind", [Arm, Ceiling, Lexical])
+def test_two_people_taste_and_cost_with_every_sort_of_arm(tiny_model, final_writer, kind):
+    """The figures are the tiny model's; that every part runs, twice, is not."""
+    examiner = Examiner(kind(tiny_model))
+    for number in range(2):
+        who, stranger = (person(final_writer, f"{name} {number}") for name in ("who", "stranger"))
+        found = personal(examiner, who, stranger, final_writer, seed=0)
+        assert found["counts"]["recall"][1] == len(who.own)
+        assert set(found["counts"]) >= set(PERSONAL)
+        assert (found["memory_tokens"] > 0) == (kind is not Arm)
+        assert (found["damage_nats"] > 0) == (kind is not Arm)
+    few = Catalogue(final_writer.films[:30])
+    ranks = taste(examiner, taster(final_writer, "0/0"), few, seed=0)
+    assert (ranks["memory_tokens"] > 0) == (kind is not Arm)
+    assert to_recall(examiner, items_of(3), 0)["curve"][-1]["seconds"] >= 0
+    assert latency(examiner.arm, items_of(12), 10)["turns"] == 10
+
+
+def test_an_arm_is_asked_while_it_trains_and_the_asking_is_off_the_clock(full_model):
+    arm = FineTunedOnContext(full_model, Settings(), Recipe(30, 2e-5), unrelated=None)
+    found = to_recall(Examiner(arm), items_of(3), 0)
+    steps = [point["steps"] for point in found["curve"]]
+    assert steps == [25, 50, 75, 90]
+    tokens = [point["trained_tokens"] for point in found["curve"]]
+    assert 0 < tokens[0] < tokens[-1] == found["cost"]["trained_tokens"]
+    assert found["cost"]["teacher_tokens"] == 0  # looks are not counted
+    seconds = [point["seconds"] for point in found["curve"]]
+    assert seconds == sorted(seconds)
+    arm.close()
+
+
+def test_an_arm_that_fails_does_not_keep_the_others_from_running(
+    tiny_folder, tmp_path, monkeypatch
+):
+    def fails(bench):
+        raise ModelError("This model cannot.")
+
+    monkeypatch.setitem(registry.ARMS, "broken", (registry.FORM, fails))
+    unit = Experiment("single", ["0/0"], lambda examiner, key, tick: {"cost": {}}, 1, 1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        paths, num_failed = put_through(
+            unit,
+            ["broken", "base"],
+            Settings(model=str(tiny_folder)),
+            tmp_path,
+            data="test",
+            hours=1,
+        )
+    assert (len(paths), num_failed) == (1, 1)
+    assert read_run(paths[0])["about"]["form"]["quantize"] == "nf4"
+
+
+def test_what_holds_of_earlier_slices_is_neither_corrected_nor_told_since():
+    def study(pairs, negatives):
+        pairs = [QAPair(q, "", v, "direct", "train", (1,)) for q, v in pairs]
+        negatives = [QAPair(q, "", "", "negative", "train") for q in negatives]
+        return Study(Synthesis("", "", {}, pairs, [], 0, None), negatives, [], [])
+
+    first = study(
+        [("Where do I live?", "Oslo"), ("Who am I?", "Ada")], ["What is my job?", "What is my car?"]
+    )
+    second = study(
+        [("where do I live", "Turin"), ("What is my job?", "nurse")], ["What is my dog?"]
+    )
+    one, two = what_holds([first, second])
+    assert [pair.value for pair in one.material.pairs] == ["Ada"]
+    assert [pair.question for pair in one.negatives] == ["What is my car?"]
+    assert [pair.value for pair in two.material.pairs] == ["Turin", "nurse"]
 
 
 # -- the registry -------------------------------------------------------------------------------------
@@ -255,8 +342,9 @@ def arm_of_base(model):
 def test_arms_are_chosen_by_name_group_or_setting():
     assert names_of(["main"]) == list(MAIN)
     assert names_of(["ours", "ablations", "ours"]) == ["ours", *ABLATIONS]
-    assert names_of(["self-param@150@2e-3"]) == ["self-param@150@2e-3"]
-    for name in ("nothing", "self-param@x@y", "ours@150@2e-3", "self-param@150"):
+    assert names_of(["self-param@150@2e-3", "bm25@8"]) == ["self-param@150@2e-3", "bm25@8"]
+    assert len(names_of(["grid"])) == 3 * 9 + 2 * 3
+    for name in ("nothing", "self-param@x@y", "ours@150@2e-3", "self-param@150", "bm25@x"):
         with pytest.raises(ConfigError, match="There is no arm"):
             names_of([name])
     assert not set(NOT_ARMS) & set(ARMS)
