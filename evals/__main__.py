@@ -27,7 +27,7 @@ import typer
 
 from agent.__main__ import run_app
 from agent.errors import ConfigError
-from agent.settings import Settings
+from agent.settings import Settings, model_folder
 
 if TYPE_CHECKING:  # imported late: it takes seconds
     from evals.experiments import Experiment, Source
@@ -276,6 +276,7 @@ def _run(
     from evals.tables import table_of
 
     settings = Settings.read(model=model)
+    model_folder(settings.model)
     paths, num_failed = put_through(
         experiment, _names(chosen), settings, _folder(out, quick), data=data, hours=hours
     )
@@ -284,7 +285,8 @@ def _run(
         for path in (*beside, *paths)
         if path.exists() and (run := read_run(path))["units"]
     }
-    typer.echo(table_of(experiment.name, runs))
+    if runs:
+        typer.echo(table_of(experiment.name, runs))
     if num_failed:
         raise typer.Exit(1)
 

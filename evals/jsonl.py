@@ -17,7 +17,7 @@ def read_lines(path: Path, parse: Callable[[dict], T], *, what: str) -> list[T]:
         ConfigError: If there is no such file, or a line is no `what`; it gives the line and the reason.
     """
     if not path.is_file():
-        raise ConfigError(f"There is no {path}. Give a file of {what}, one JSON object a line.")
+        raise ConfigError(f"There is no {path}. It must have one JSON object a line, each {what}.")
     found = []
     for number, line in enumerate(path.read_bytes().split(b"\n"), start=1):
         if not line.strip():

@@ -83,6 +83,8 @@ def report(results: Path, page: Path, figures: Path) -> str:
         ConfigError: The page lacks a block.
     """
     runs = read_all(results)
+    if not page.is_file():
+        raise ConfigError(f"There is no {page}. Give --page a file that has the blocks.")
     text = page.read_text(encoding="utf-8")
     names = {found["name"] for found in BLOCK.finditer(text)}
     for name in ("summary", "experiments"):

@@ -192,6 +192,8 @@ def test_a_page_without_a_block_and_a_folder_without_results_are_named(results):
     with pytest.raises(ConfigError, match="has no block"):
         report(results / "results", results / "page.md", results / "figures")
     assert not (results / "figures").exists()
+    with pytest.raises(ConfigError, match="There is no"):
+        report(results / "results", results / "missing.md", results / "figures")
     with pytest.raises(ConfigError, match="no results"):
         report(results / "empty", results / "page.md", results / "figures")
 
