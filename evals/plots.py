@@ -8,6 +8,7 @@ import matplotlib as mpl
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
+from matplotlib.ticker import MaxNLocator
 
 from evals.injection import LAGS
 from evals.metrics import bootstrap
@@ -33,13 +34,18 @@ STYLE = {
 }  # fmt: skip
 
 
+NOT_DRAWN = {"base-fp32", "ceiling-fp32"}
+"""Arms that only the tables have: the same lines once more."""
+
+
 def draw(runs: Mapping[str, Runs], folder: Path) -> dict[str, Path]:
     """Draw what the runs (experiment → arm → run) are enough for; return experiment → file."""
     folder.mkdir(parents=True, exist_ok=True)
     drawn: dict[str, Path] = {}
     for experiment, arms in runs.items():
         make = PLOTS.get(experiment.partition("-")[0])
-        if make is None:
+        arms = {arm: run for arm, run in arms.items() if arm not in NOT_DRAWN and run["units"]}
+        if make is None or not arms:
             continue
         with mpl.rc_context(STYLE):
             figure, axes = plt.subplots()
@@ -114,6 +120,7 @@ def sequential(axes: plt.Axes, runs: Runs) -> None:
             linewidth=0,
         )
     axes.set_ylim(0, 1)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("contexts learned since")
     axes.set_ylabel("recall")
     axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)

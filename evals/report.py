@@ -14,7 +14,7 @@ from agent.errors import ConfigError
 from evals.arms.registry import NOT_ARMS
 from evals.plots import draw
 from evals.runs import read_run
-from evals.tables import films_lost, table_of
+from evals.tables import films_lost, markdown, table_of
 from evals.values import (
     OURS,
     Runs,
@@ -132,30 +132,41 @@ def made(arms: Runs) -> str:
 
 
 def summary(runs: dict[str, Runs]) -> str:
-    """Return where ours loses to a baseline, first, then where it wins, then where there is no difference."""
-    lost, won, even = [], [], []
+    """Return where ours loses to a baseline, in the first paragraph, then all differences as a table."""
+    lost, rows = [], []
     for experiment, what, values in compared(runs):
-        if OURS not in values:
+        if not values.get(OURS):
             continue
-        for arm in BASELINES:
-            if arm not in values or not (found := difference(values[OURS], values[arm])):
-                continue
-            mean, low, high, is_one = found
-            where = f"{arm} in {title_of(experiment).lower()}, {what}"
-            if is_one:
-                nearer, farther = sorted((abs(low), abs(high)))
-                (won if mean > 0 else lost).append(
-                    f"{where} ({abs(mean):.3g}, {nearer:.3g}–{farther:.3g})"
-                )
-            else:
-                even.append(where)
+        name = f"{title_of(experiment)}: {what}"
+        found = {arm: difference(values[OURS], values[arm]) for arm in BASELINES if arm in values}
+        worse = [
+            f"{arm} ({-mean:.2g})"
+            for arm, (mean, _, _, is_one) in ((a, f) for a, f in found.items() if f)
+            if is_one and mean < 0
+        ]
+        if worse:
+            lost.append(f"*{name}* to {', '.join(worse)}")
+        rows.append(
+            [name, *(_difference_cell(found[arm]) if arm in found else "" for arm in BASELINES)]
+        )
+    first = (
+        f"**Where ours loses to a baseline:** {'; '.join(lost)}."
+        if lost
+        else "**Ours loses to no baseline.**"
+    )
+    about = (
+        "Ours minus each baseline on the same items, more being better, with its 95 % interval; *none*: the runs can show "
+        "no difference (interval, or sign-flip test at 0.05); *few*: fewer than six pairs. What an arm that knows nothing wins is "
+        "compared only with what it loses: stale with the latest value, bleed with others' facts, abstention with recall."
+    )
+    return f"{first}\n\n{about}\n\n{markdown(['', *BASELINES], rows)}"
 
-    def told(intro: str, found: list[str]) -> str:
-        return f"**{intro}** {'; '.join(found) or 'none'}."
 
-    return "\n\n".join([
-        told("Ours loses to:", lost), told("Ours is better than:", won), told("No difference that the runs can show:", even),
-    ])  # fmt: skip
+def _difference_cell(found: tuple[float, float, float, bool] | None) -> str:
+    if found is None:
+        return "few"
+    mean, low, high, is_one = found
+    return f"**{mean:+.2g}** ({low:+.2g} to {high:+.2g})" if is_one else "none"
 
 
 def compared(runs: dict[str, Runs]) -> list[tuple[str, str, dict[str, Values]]]:

@@ -198,7 +198,7 @@ class Learner:
             ]
 
         def mixed(asked: Sequence[Asked], slot: str = BASE) -> list[TargetSentence]:
-            return targets(with_talk(asked, self.unrelated.small_talk, rng), slot)
+            return targets(self.varied(asked, rng), slot)
 
         new = [pair for pair in learned if not pair.before]
 
@@ -214,6 +214,10 @@ class Learner:
             ),
             stop=targets(asked_of(stop)),
         )
+
+    def varied(self, asked: Sequence[Asked], rng: random.Random) -> list[Asked]:
+        """Return what is asked, and some of it again otherwise."""
+        return with_talk(asked, self.unrelated.small_talk, rng)
 
     def train(self, lesson: Lesson, job: Job, *, seed: int) -> Trained:
         """Train what is in the training slot."""

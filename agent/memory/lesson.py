@@ -34,6 +34,8 @@ class Asked:
     """Turns of the chat, for both."""
     context: str = ""
     """Transcript, for the teacher alone."""
+    typed: str = ""
+    """The question as the student sees it, if otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +94,7 @@ def target_sentences(
             model, [Answered(*both) for both in zip(seen, answers, strict=True)], k=k, slot=slot
         )
         for item, answer, opinion in zip(part, answers, opinions, strict=True):
-            student = tuple(model.encode(prompts.chat(item.before, item.question)))
+            student = tuple(model.encode(prompts.chat(item.before, item.typed or item.question)))
             sentences.append(TargetSentence(Answered(student, answer), opinion))
     return sentences
 

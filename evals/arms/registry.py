@@ -123,6 +123,7 @@ ABLATIONS: dict[str, Made] = {
     "weights-no-unrelated": _varied(Variant(has_unrelated=False)),
     "weights-no-negatives": _varied(Variant(has_negatives=False)),
     "weights-no-diversity": _varied(Variant(is_diverse=False)),
+    "weights-careless": _varied(Variant(share_careless=0.5)),
     "weights-fp32": _varied(Variant(), FULL),
     **{f"weights-rank-{r}": _varied(Variant(), Form(lora_rank=r, lora_alpha=2 * r)) for r in (4, 8, 32)},
 }  # fmt: skip

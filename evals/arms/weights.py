@@ -25,7 +25,7 @@ from agent.memory.buffer import ExperienceBuffer
 from agent.memory.distillation import TargetSentence, Trained
 from agent.memory.job import Job, Turnstile
 from agent.memory.learning import Learner, Past, Study
-from agent.memory.lesson import Lesson
+from agent.memory.lesson import Asked, Lesson
 from agent.memory.probe import Figures, normalise
 from agent.memory.questions import Encoder, QAPair, drop_near_duplicates, wording
 from agent.memory.tables import StoredPair, Turn
@@ -155,6 +155,8 @@ class Variant:
     """"kl", or "cross-entropy" on the teacher's greedy answers."""
     has_unrelated: bool = True
     has_negatives: bool = True
+    share_careless: float = 0.0
+    """Of what is asked is asked again as somebody types it who does not care."""
     is_diverse: bool = True
     """Choose the wordings that are farthest from one another; else any as many."""
 
@@ -197,6 +199,14 @@ class VariedLearner(Learner):
             lesson = in_all(lesson, lambda sentence: one_hot(sentence.student))
         return lesson
 
+    def varied(self, asked: Sequence[Asked], rng: random.Random) -> list[Asked]:
+        again = [
+            replace(item, typed=carelessly(item.question, rng))
+            for item in asked
+            if rng.random() < self.variant.share_careless
+        ]
+        return super().varied([*asked, *again], rng)
+
     def train(self, lesson: Lesson, job: Job, *, seed: int) -> Trained:
         if not self.variant.is_rebuilt:
             return super().train(lesson, job, seed=seed)
@@ -236,6 +246,21 @@ def what_holds(studies: Sequence[Study]) -> list[Study]:
             replace(study, material=replace(study.material, pairs=pairs), negatives=negatives)
         )
     return found
+
+
+def carelessly(question: str, rng: random.Random) -> str:
+    """Return a question in small letters, without its mark, with a slip in a word; each at times."""
+    text = question.lower() if rng.random() < 0.6 else question
+    text = text.rstrip("?!. ") if rng.random() < 0.6 else text
+    words = text.split(" ")
+    places = [i for i, word in enumerate(words) if len(word) > 3 and word.isalpha()]
+    if places and rng.random() < 0.5:
+        i = rng.choice(places)
+        word, at = words[i], rng.randrange(1, len(words[i]) - 1)
+        words[i] = word[:at] + rng.choice(
+            [word[at + 1] + word[at] + word[at + 2 :], word[at + 1 :], word[at] + word[at:]]
+        )
+    return " ".join(words)
 
 
 def any_as_many(pairs: list[QAPair], encoder: Encoder) -> list[QAPair]:
