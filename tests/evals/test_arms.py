@@ -360,9 +360,7 @@ def test_a_setting_reaches_the_arm(tiny_folder):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "name", ["weights", "weights-stack", "weights-cross-entropy", "weights-rebuild"]
-)
+@pytest.mark.parametrize("name", ["weights", "weights-rebuild"])
 def test_a_variant_learns_two_contexts_with_the_house_model(house_model, name):
     arm = arm_of(name, bench := Bench(Settings()))
     assert isinstance(arm, Weights)
