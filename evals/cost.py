@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from agent.slots import BASE
 from evals.arms.arm import Arm
-from evals.arms.weights import Ours
+from evals.arms.ours import Ours
 from evals.data import Item, Question
 from evals.examiner import Answer, Examiner
 

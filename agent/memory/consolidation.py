@@ -21,9 +21,8 @@ from agent.memory import probe
 from agent.memory.adapters import AdapterStore, adapter_config, served_name
 from agent.memory.buffer import ExperienceBuffer
 from agent.memory.job import Job, Report
-from agent.memory.learning import Candidate, Learner, Past, Study
+from agent.memory.learning import Candidate, Learner, Past, Study, said_last
 from agent.memory.tables import Turn, User
-from agent.memory.teacher import transcript_of
 from agent.model import LanguageModel
 from agent.packing import Answered
 from agent.settings import Settings
@@ -185,20 +184,11 @@ class Consolidation:
     # -- what was learned before -----------------------------------------------------------
 
     def _past(self, user_id: str, live: int, slot: str, first: Turn) -> Past:
+        before = [turn for turn in self.buffer.turns(user_id) if turn.id < first.id]
         return Past(
-            slot, self._tensors(user_id, live) if live else None,
-            self.buffer.pairs(user_id, with_corrected=True), self._said_before(user_id, first),
+            slot, self._tensors(user_id, live) if live else None, self.buffer.pairs(user_id, with_corrected=True),
+            said_last(self.model, before, self.settings.max_context_tokens),
         )  # fmt: skip
-
-    def _said_before(self, user_id: str, first: Turn) -> str:
-        """Return the user's messages before a turn, the newest that fit into a context."""
-        turns = [turn for turn in self.buffer.turns(user_id) if turn.id < first.id]
-        while turns and (
-            self.model.count_tokens(said := transcript_of(turns, replies="questions"))
-            > self.settings.max_context_tokens
-        ):
-            turns = turns[len(turns) // 8 + 1 :]
-        return said if turns else ""
 
     def _adapter(self, user_id: str, generation: int) -> AbstractContextManager[str]:
         name = served_name(user_id, generation) if generation else None

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from agent.errors import AgentError, ConsolidationError
 from agent.memory.consolidation import Consolidation
 from agent.memory.job import Job, Progress, Report, Turnstile
+from agent.memory.learning import first_slice
 from agent.memory.tables import Turn, User
 
 logger = logging.getLogger(__name__)
@@ -248,17 +249,9 @@ class Consolidator:
 
     def _next_slice(self, user_id: str) -> list[Turn]:
         """Return the oldest pending turns that fit into one context, without the unlearned ones."""
-        chosen: list[Turn] = []
-        num_tokens = 0
-        for turn in self._learnable(user_id):
-            size = self._consolidation.model.count_tokens(
-                f"User: {turn.message}\nYou: {turn.reply}\n"
-            )
-            if chosen and num_tokens + size > self._max_context_tokens:
-                break
-            chosen.append(turn)
-            num_tokens += size
-        return chosen
+        return first_slice(
+            self._consolidation.model, self._learnable(user_id), self._max_context_tokens
+        )
 
     def _learnable(self, user_id: str) -> list[Turn]:
         user = self._buffer.user(user_id)

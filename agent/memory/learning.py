@@ -31,7 +31,7 @@ from agent.memory.probe import Figures
 from agent.memory.questions import QAPair, drop_near_duplicates
 from agent.memory.synthesis import Synthesis, synthesize
 from agent.memory.tables import StoredPair, Turn
-from agent.memory.teacher import answer_with
+from agent.memory.teacher import answer_with, transcript_of
 from agent.memory.unrelated import Unrelated
 from agent.model import LanguageModel
 from agent.settings import Settings
@@ -263,3 +263,25 @@ class Learner:
                 model, slot=TRAINING, k=self.settings.teacher_top_k, checkpoint=job.step
             ),
         )  # fmt: skip
+
+
+def first_slice(model: LanguageModel, turns: Sequence[Turn], max_tokens: int) -> list[Turn]:
+    """Return the first of these turns that fit into one context, at least one."""
+    chosen: list[Turn] = []
+    num_tokens = 0
+    for turn in turns:
+        num_tokens += model.count_tokens(f"User: {turn.message}\nYou: {turn.reply}\n")
+        if chosen and num_tokens > max_tokens:
+            break
+        chosen.append(turn)
+    return chosen
+
+
+def said_last(model: LanguageModel, turns: Sequence[Turn], max_tokens: int) -> str:
+    """Return the transcript of the last of these turns that fit into one context, without what the replies
+    assert."""
+    while turns and (
+        model.count_tokens(said := transcript_of(turns, replies="questions")) > max_tokens
+    ):
+        turns = turns[len(turns) // 8 + 1 :]
+    return said if turns else ""

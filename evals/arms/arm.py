@@ -5,6 +5,8 @@ answer(questions)   reply to each in a fresh chat
 cost()              what learning took and what is kept
 """
 
+import itertools
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,6 +19,7 @@ from agent import prompts
 from agent.catalogue import Catalogue
 from agent.errors import AgentError
 from agent.memory.distillation import TargetSentence, TeacherAnswer
+from agent.memory.job import Job, Turnstile
 from agent.memory.tables import Turn
 from agent.model import LanguageModel
 from agent.packing import Answered
@@ -195,3 +198,16 @@ def instead(model: LanguageModel, **functions: Callable) -> Iterator[None]:
                 del vars(model)[name]
             else:
                 vars(model)[name] = function
+
+
+def new_job() -> Job:
+    """Return a job that nobody watches or cancels."""
+    return Job("", Turnstile(), cancelled=threading.Event())
+
+
+_NUMBERS = itertools.count()
+
+
+def new_user() -> str:
+    """Return a name that nobody had: arms on one model must not take one another's adapters for their own."""
+    return f"user{next(_NUMBERS)}"

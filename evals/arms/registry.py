@@ -10,8 +10,10 @@ from agent.slots import upper_half
 from evals.arms import merged
 from evals.arms.arm import Arm
 from evals.arms.merged import FineTunedOnContext, FineTunedOnSentences, Merged, Recipe, SelfParam
+from evals.arms.ours import Ours
 from evals.arms.prompted import Ceiling, Dense, FullHistory, Lexical
-from evals.arms.weights import Ours, Variant, Weights
+from evals.arms.varied import Variant
+from evals.arms.weights import Weights
 from house.__main__ import new_writer
 
 

@@ -29,9 +29,11 @@ from evals.arms.merged import (
     all_layers,
     unrelated_chunks,
 )
+from evals.arms.ours import Ours
 from evals.arms.prompted import FOUND, Ceiling, Dense, FullHistory, Lexical
 from evals.arms.registry import ABLATIONS, ARMS, MAIN, NOT_ARMS, Bench, arm_of, names_of
-from evals.arms.weights import Ours, Weights, any_as_many, in_all, together, what_holds
+from evals.arms.varied import any_as_many, in_all, together, what_holds
+from evals.arms.weights import Weights
 from evals.cost import latency, to_recall
 from evals.data import Item, Question
 from evals.examiner import Examiner
